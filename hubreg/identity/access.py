@@ -1,0 +1,126 @@
+"""
+Who may do what: every rule about repos is in this module.
+
+| | know | read | propose | write | manage |
+| --- | --- | --- | --- | --- | --- |
+| anybody, public repo | yes | yes, unless gated | with a write token | | |
+| member `read` | yes | yes | with a write token | | |
+| member `contributor` | yes | yes | yes | what they created | |
+| member `write` | yes | yes | yes | yes | |
+| member `admin`, the user itself, a site administrator | yes | yes | yes | yes | yes |
+
+Writing of any kind takes a token of role `write`. Whoever may not know of a repo is told that it does not exist, in
+the same words as for one that does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hubreg.errors import (
+    GatedAnonymous,
+    GatedRepo,
+    HubregError,
+    InvalidCredentials,
+    Refused,
+    RepoDisabled,
+    RepoHidden,
+    RepoNotFound,
+    Unauthenticated,
+)
+from hubreg.formats import names
+from hubreg.model import Action, Actor, OrgRole, TokenRole
+from hubreg.store.repos import Repo
+
+_RANK = {role: rank for rank, role in enumerate(OrgRole)}
+UNAUTHENTICATED = "Invalid username or password."
+
+
+def absent(actor: Actor) -> HubregError:
+    """What somebody is told of a repo that is not there, or not for them."""
+    if actor.invalid_token:
+        return InvalidCredentials(InvalidCredentials.MESSAGE)
+    if actor.anonymous:
+        return RepoHidden(UNAUTHENTICATED)
+    return RepoNotFound("Repository not found")
+
+
+def require_user(actor: Actor, *, write: bool = False) -> None:
+    """Raise unless somebody is logged in, with a token that may write if `write`."""
+    if actor.invalid_token:
+        raise InvalidCredentials(InvalidCredentials.MESSAGE)
+    if actor.anonymous:
+        raise Unauthenticated(UNAUTHENTICATED)
+    if write and actor.token_role is not TokenRole.WRITE:
+        raise Refused(
+            "This token may only read: a write token is needed.",
+            hint="Create one with `hubreg token create USER --role write --name NAME`.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rules, under the settings of this server."""
+
+    anonymous: bool = True
+
+    def role(self, actor: Actor, namespace: str) -> OrgRole | None:
+        """The actor's role in a namespace; None for a stranger."""
+        if actor.admin:
+            return OrgRole.ADMIN
+        return actor.roles.get(names.key(namespace))
+
+    def knows(self, actor: Actor, repo: Repo) -> bool:
+        if actor.anonymous and not self.anonymous:
+            return False
+        return not repo.private or self.role(actor, repo.ref.namespace) is not None
+
+    def require(self, actor: Actor, action: Action, repo: Repo) -> None:
+        """Raise the refusal that the Hub would give, or return."""
+        if not self.knows(actor, repo):
+            raise absent(actor)
+        if action is Action.KNOW:
+            return
+        role = self.role(actor, repo.ref.namespace)
+        if action in (Action.PROPOSE, Action.WRITE, Action.MANAGE):
+            require_user(actor, write=True)
+        if action in (Action.READ, Action.PROPOSE):
+            self._require_content(actor, repo, role)
+            return
+        if repo.disabled and action is Action.WRITE:
+            raise RepoDisabled(RepoDisabled.MESSAGE)
+        if not _may(action, role, own=repo.creator_id == actor.user_id):
+            raise Refused(
+                f"You do not have the right to {action.value} {repo.ref.type.value} {repo.ref.full}.",
+                hint=f"Ask an administrator of {repo.ref.namespace}.",
+            )
+
+    def _require_content(self, actor: Actor, repo: Repo, role: OrgRole | None) -> None:
+        if repo.disabled:
+            raise RepoDisabled(RepoDisabled.MESSAGE)
+        if repo.gated and role is None:
+            kind, full = repo.ref.type.value, repo.ref.full
+            if actor.anonymous:
+                raise GatedAnonymous(
+                    f"Access to {kind} {full} is restricted. You must have access to it and be authenticated"
+                    " to access it. Please log in."
+                )
+            raise GatedRepo(
+                f"Access to {kind} {full} is restricted and you are not in the authorized list."
+                f" Visit {repo.ref} to ask for access."
+            )
+
+    def require_namespace(self, actor: Actor, namespace: str) -> None:
+        """Raise unless the actor may create repos in a namespace."""
+        require_user(actor, write=True)
+        role = self.role(actor, namespace)
+        if role is None or _RANK[role] < _RANK[OrgRole.CONTRIBUTOR]:
+            raise Refused(f"You do not have the right to create a repo in {namespace}.")
+
+
+def _may(action: Action, role: OrgRole | None, *, own: bool) -> bool:
+    if role is None:
+        return False
+    if role is OrgRole.CONTRIBUTOR and own:
+        return True
+    return _RANK[role] >= _RANK[OrgRole.ADMIN if action is Action.MANAGE else OrgRole.WRITE]

@@ -1,0 +1,100 @@
+"""Use cases of people and organisations. The command line calls them as the administrator of the data directory."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from hubreg.errors import AccountNotFound, Conflict, Invalid
+from hubreg.formats import names
+from hubreg.identity.credentials import hash_token, new_token
+from hubreg.model import Actor, OrgRole, TokenRole
+from hubreg.store import accounts, log
+from hubreg.store.accounts import Account
+from hubreg.store.db import Database, Reader
+
+SYSTEM = Actor(name="system", admin=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    db: Database
+
+    async def find(self, name: str, kind: str | None = None) -> Account:
+        """The account of that name in any case. Raises `AccountNotFound`."""
+        return await _find(self.db, name, kind)
+
+    async def add_user(
+        self, actor: Actor, name: str, *, admin: bool = False, fullname: str = "", email: str = ""
+    ) -> Account:
+        """Raises `Conflict` when a user or organisation has the name, in whatever case."""
+        if email and ("@" not in email or any(c.isspace() or ord(c) < 32 for c in email)):
+            raise Invalid(f"{email!r} is not an e-mail address.")
+        return await self._add(actor, "user", name, fullname, email=email, admin=admin)
+
+    async def add_org(
+        self, actor: Actor, name: str, *, fullname: str = "", private_by_default: bool = False
+    ) -> Account:
+        """Raises `Conflict` when a user or organisation has the name, in whatever case."""
+        return await self._add(actor, "org", name, fullname, private_by_default=private_by_default)
+
+    async def _add(
+        self,
+        actor: Actor,
+        kind: str,
+        name: str,
+        fullname: str,
+        *,
+        email: str = "",
+        admin: bool = False,
+        private_by_default: bool = False,
+    ) -> Account:
+        names.check_account_name(name)
+        async with self.db.write() as tx:
+            taken = await accounts.find(tx, names.key(name))
+            if taken is not None:
+                raise Conflict(f"The name {name} is taken by {taken.kind} {taken.name}.")
+            await accounts.insert(
+                tx,
+                public_id=secrets.token_hex(12),
+                kind=kind,
+                name=name,
+                key=names.key(name),
+                fullname=fullname or name,
+                email=email,
+                admin=admin,
+                private_by_default=private_by_default,
+            )
+            await log.append(tx, actor, f"account:{kind}:add", name, admin=admin)
+            return await _find(tx, name, kind)
+
+    async def set_member(self, actor: Actor, org: str, user: str, role: OrgRole) -> None:
+        """Give a user a role in an organisation, or another one than before."""
+        async with self.db.write() as tx:
+            organisation = await _find(tx, org, "org")
+            member = await _find(tx, user, "user")
+            await accounts.set_member(tx, organisation.id, member.id, role)
+            await log.append(
+                tx, actor, "org:member:set", organisation.name, user=member.name, role=role.value
+            )
+
+    async def create_token(self, actor: Actor, user: str, role: TokenRole, name: str) -> str:
+        """A new token of a user. This is the only time that it can be read."""
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise Invalid("A token needs a name of 1 to 100 printable characters.")
+        token = new_token()
+        async with self.db.write() as tx:
+            owner = await _find(tx, user, "user")
+            if name in await accounts.token_names(tx, owner.id):
+                raise Conflict(f"{owner.name} has a token named {name} already.")
+            await accounts.insert_token(tx, owner.id, name, role, hash_token(token))
+            await log.append(tx, actor, "account:token:add", owner.name, name=name, role=role.value)
+        return token
+
+
+async def _find(reader: Reader, name: str, kind: str | None) -> Account:
+    found = await accounts.find(reader, names.key(name))
+    if found is None or (kind is not None and found.kind != kind):
+        what = {"org": "organisation", "user": "user"}.get(kind or "", "user or organisation")
+        raise AccountNotFound(f"There is no {what} named {name}.")
+    return found

@@ -1,0 +1,136 @@
+"""Rows of discussions and pull requests, which share one count per repo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hubreg.model import CommitId, Millis
+from hubreg.store.db import Reader, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Discussion:
+    num: int
+    title: str
+    author_id: int
+    pull: bool
+    status: str  # draft, open, closed, merged
+    base: str  # refs/heads/...; "" for a discussion
+    merged: CommitId | str
+    created_at: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    id: int
+    public_id: str
+    kind: str  # comment, status-change, commit, title-change
+    author_id: int
+    at: Millis
+    data: str  # JSON
+
+
+_COLUMNS = "num, title, author_id, pull, status, base, merged, created_at"
+
+
+def _discussion(row: tuple[object, ...]) -> Discussion:
+    return Discussion(*row[:3], bool(row[3]), *row[4:])  # type: ignore[arg-type, call-arg]  # the columns above, in order
+
+
+async def insert(
+    tx: Tx, repo_id: int, *, title: str, author_id: int, pull: bool, status: str, base: str
+) -> int:
+    """A new discussion; its number."""
+    row = await tx.one("SELECT COALESCE(MAX(num), 0) + 1 FROM discussions WHERE repo_id = ?", repo_id)
+    num = int(row[0]) if row else 1
+    await tx.run(
+        f"INSERT INTO discussions (repo_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, '', ?)",  # noqa: S608
+        repo_id, num, title, author_id, int(pull), status, base, tx.now,
+    )  # fmt: skip
+    return num
+
+
+async def find(reader: Reader, repo_id: int, num: int) -> Discussion | None:
+    row = await reader.one(f"SELECT {_COLUMNS} FROM discussions WHERE repo_id = ? AND num = ?", repo_id, num)  # noqa: S608
+    return _discussion(row) if row else None
+
+
+def _filters(
+    repo_id: int, pull: bool | None, statuses: tuple[str, ...], author_id: int | None
+) -> tuple[str, list[object]]:
+    where, values = ["repo_id = ?"], [repo_id]  # type: list[str], list[object]
+    if pull is not None:
+        where.append("pull = ?")
+        values.append(int(pull))
+    if statuses:
+        where.append(f"status IN ({', '.join('?' * len(statuses))})")
+        values += statuses
+    if author_id is not None:
+        where.append("author_id = ?")
+        values.append(author_id)
+    return " AND ".join(where), values
+
+
+async def page(
+    reader: Reader,
+    repo_id: int,
+    *,
+    pull: bool | None,
+    statuses: tuple[str, ...],
+    author_id: int | None,
+    skip: int,
+    limit: int,
+) -> tuple[list[Discussion], int]:
+    """Newest first, and how many there are in all."""
+    where, values = _filters(repo_id, pull, statuses, author_id)
+    rows = await reader.all(
+        f"SELECT {_COLUMNS} FROM discussions WHERE {where} ORDER BY num DESC LIMIT ? OFFSET ?",  # noqa: S608
+        *values, limit, skip,
+    )  # fmt: skip
+    total = await reader.one(f"SELECT COUNT(*) FROM discussions WHERE {where}", *values)  # noqa: S608
+    return [_discussion(row) for row in rows], int(total[0]) if total else 0
+
+
+async def set_title(tx: Tx, repo_id: int, num: int, title: str) -> None:
+    await tx.run("UPDATE discussions SET title = ? WHERE repo_id = ? AND num = ?", title, repo_id, num)
+
+
+async def set_status(tx: Tx, repo_id: int, num: int, status: str, merged: str = "") -> None:
+    await tx.run(
+        "UPDATE discussions SET status = ?, merged = ? WHERE repo_id = ? AND num = ?",
+        status, merged, repo_id, num,
+    )  # fmt: skip
+
+
+async def add_event(
+    tx: Tx, repo_id: int, num: int, *, public_id: str, kind: str, author_id: int, data: str
+) -> None:
+    await tx.run(
+        "INSERT INTO discussion_events (public_id, repo_id, num, kind, author_id, at, data)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        public_id, repo_id, num, kind, author_id, tx.now, data,
+    )  # fmt: skip
+
+
+async def events(reader: Reader, repo_id: int, num: int) -> list[Event]:
+    rows = await reader.all(
+        "SELECT id, public_id, kind, author_id, at, data FROM discussion_events"
+        " WHERE repo_id = ? AND num = ? ORDER BY id",
+        repo_id, num,
+    )  # fmt: skip
+    return [Event(*row) for row in rows]
+
+
+async def set_event(tx: Tx, event_id: int, data: str) -> None:
+    await tx.run("UPDATE discussion_events SET data = ? WHERE id = ?", data, event_id)
+
+
+async def comment_counts(reader: Reader, repo_id: int, nums: list[int]) -> dict[int, int]:
+    if not nums:
+        return {}
+    rows = await reader.all(
+        "SELECT num, COUNT(*) FROM discussion_events WHERE repo_id = ? AND kind = 'comment'"
+        f" AND num IN ({', '.join('?' * len(nums))}) GROUP BY num",
+        repo_id, *nums,
+    )  # fmt: skip
+    return {row[0]: row[1] for row in rows}

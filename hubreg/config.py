@@ -8,6 +8,7 @@ Each setting comes from, in rising precedence: the default here, a TOML file (`-
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +21,7 @@ from hubreg.errors import Unusable
 
 Network = IPv4Network | IPv6Network
 MIB = 1 << 20
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 def _setting(default: Any, help_: str) -> Any:
@@ -30,12 +32,15 @@ def _setting(default: Any, help_: str) -> Any:
 class Config:
     """Every setting, with the line that the documentation and `hubreg serve --help` print."""
 
-    data: Path = _setting(Path("hubreg-data"), "Directory that holds everything; made when missing.")
+    data: Path = _setting(  # noqa: RUF009 it makes a field
+        Path("hubreg-data"), "Directory that holds everything; made when missing."
+    )
     host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 is every one.")
     port: int = _setting(8080, "Port to listen on; 0 takes a free one.")
     workers: int = _setting(1, "Processes that serve requests.")
     public_url: str = _setting(
-        "", "The URL that clients use, if it is not what their Host header says; URLs in answers begin with it."
+        "",
+        "The URL that clients use, if it is not what their Host header says; URLs in answers begin with it.",
     )
     trusted_proxies: str = _setting(
         "", "Addresses or networks, comma-separated, whose X-Forwarded-For, -Proto and -Host are believed."
@@ -45,7 +50,9 @@ class Config:
     ssl_keyfile: str = _setting("", "Private key (PEM) of the certificate.")
     access_log: bool = _setting(True, "Whether each request is logged.")
     graceful_seconds: int = _setting(60, "How long a stop waits for transfers under way.")
-    regular_max: int = _setting(10 * MIB, "Largest file, in bytes, that git itself holds; larger ones are LFS.")
+    regular_max: int = _setting(
+        10 * MIB, "Largest file, in bytes, that git itself holds; larger ones are LFS."
+    )
     lfs_max: int = _setting(500 * 10**9, "Largest file, in bytes, at all.")
     part_size: int = _setting(64 * MIB, "Bytes in each part of a multipart upload.")
     multipart_from: int = _setting(1024 * MIB, "Files from this many bytes on are sent in parts.")
@@ -53,16 +60,16 @@ class Config:
 
     def __post_init__(self) -> None:
         self.proxies()
-        if self.public_url:
-            parts = urlsplit(self.public_url)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-                raise Unusable(f"public_url must be a plain http(s) URL, not {self.public_url!r}.")
+        if self.public_url and not _is_plain_url(self.public_url):
+            raise Unusable(f"public_url must be a plain http(s) URL, not {self.public_url!r}.")
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise Unusable("ssl_certfile and ssl_keyfile are needed together.")
         if not 0 <= self.port <= 65535:
             raise Unusable(f"port must be 0 to 65535, not {self.port}.")
         if self.workers < 1:
             raise Unusable(f"workers must be at least 1, not {self.workers}.")
+        if self.graceful_seconds < 0:
+            raise Unusable(f"graceful_seconds must be at least 0, not {self.graceful_seconds}.")
         for name in ("regular_max", "lfs_max", "part_size", "multipart_from", "link_seconds"):
             if getattr(self, name) < 1:
                 raise Unusable(f"{name} must be at least 1.")
@@ -95,9 +102,21 @@ def load(
             raise Unusable(f"The configuration file {file} is not TOML: {error}.") from error
     environ = os.environ if environ is None else environ
     known = {f"HUBREG_{setting.name.upper()}": setting.name for setting in fields(Config)}
-    values.update(_typed({known[name]: text for name, text in environ.items() if name in known}, "environment"))
+    values.update(
+        _typed({known[name]: text for name, text in environ.items() if name in known}, "environment")
+    )
     values.update(_typed({k: v for k, v in (flags or {}).items() if v is not None}, "command line"))
     return replace(Config(), **values)
+
+
+def _is_plain_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises for what is no number
+    except ValueError:
+        return False
+    plain = not (parts.query or parts.fragment or parts.username or parts.password)
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _typed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def _cast(name: str, value: Any, kind: type, source: str) -> Any:
         return Path(value)
     if kind is bool and isinstance(value, str) and value.lower() in ("1", "true", "yes", "0", "false", "no"):
         return value.lower() in ("1", "true", "yes")
-    if kind is int and isinstance(value, str) and value.strip().lstrip("-").isdigit():
+    if kind is int and isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
     if type(value) is kind:
         return value

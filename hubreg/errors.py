@@ -84,6 +84,8 @@ class InvalidCredentials(Unauthenticated):
 
 
 class NotFound(HubregError):
+    """What is asked for is not there, or not for this actor to know of."""
+
     status = 404
 
 
@@ -115,6 +117,8 @@ class DiscussionNotFound(NotFound):
 
 
 class Refused(HubregError):
+    """The actor is known, and may not do this."""
+
     status = 403
 
 
@@ -140,6 +144,8 @@ class LinkRefused(Refused):
 
 
 class Invalid(HubregError):
+    """The request is not one that can be carried out, whoever sends it."""
+
     status = 400
 
 
@@ -156,6 +162,8 @@ class RangeUnsatisfiable(Invalid):
 
 
 class MethodNotAllowed(Invalid):
+    """The URL exists, for another method."""
+
     status = 405
 
 
@@ -166,6 +174,8 @@ class TooLarge(Invalid):
 
 
 class Conflict(HubregError):
+    """What is there already is in the way."""
+
     status = 409
 
 

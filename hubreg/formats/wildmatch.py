@@ -51,7 +51,9 @@ def compile_pattern(pattern: str) -> re.Pattern[bytes]:
     `**` means any folders only as a whole segment; elsewhere it is a plain star.
     """
     # From here on a character is a byte, and an escaped slash a slash.
-    pattern = _ESCAPED.sub(lambda match: "/" if match[1] == "/" else match[0], encode(pattern).decode("latin-1"))
+    pattern = _ESCAPED.sub(
+        lambda match: "/" if match[1] == "/" else match[0], encode(pattern).decode("latin-1")
+    )
     # C git cuts off the text before the first wildcard, so that `**` right after it looks like a whole segment.
     begin = _TEXT_THEN_FOLDERS.match(pattern)
     text, rest = (begin[1], pattern[begin.end() :]) if begin else ("", pattern)

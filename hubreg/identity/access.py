@@ -5,7 +5,7 @@ Who may do what: every rule about repos is in this module.
 | --- | --- | --- | --- | --- | --- |
 | anybody, public repo | yes | yes, unless gated | with a write token | | |
 | member `read` | yes | yes | with a write token | | |
-| member `contributor` | yes | yes | yes | what they created | |
+| member `contributor` | yes | yes | yes | what they created | what they created |
 | member `write` | yes | yes | yes | yes | |
 | member `admin`, the user itself, a site administrator | yes | yes | yes | yes | yes |
 
@@ -64,6 +64,11 @@ class Access:
 
     anonymous: bool = True
 
+    def require_entry(self, actor: Actor) -> None:
+        """Raise unless the actor may look around at all: without anonymous reading only users may."""
+        if not self.anonymous:
+            require_user(actor)
+
     def role(self, actor: Actor, namespace: str) -> OrgRole | None:
         """The actor's role in a namespace; None for a stranger."""
         if actor.admin:
@@ -96,15 +101,16 @@ class Access:
             )
 
     def _require_content(self, actor: Actor, repo: Repo, role: OrgRole | None) -> None:
+        kind, full = repo.ref.type.value, repo.ref.full
+        shut = bool(repo.gated) and role is None
+        if shut and actor.anonymous:  # even of a repo that is disabled as well (HUB 4.2)
+            raise GatedAnonymous(
+                f"Access to {kind} {full} is restricted. You must have access to it and be authenticated"
+                " to access it. Please log in."
+            )
         if repo.disabled:
             raise RepoDisabled(RepoDisabled.MESSAGE)
-        if repo.gated and role is None:
-            kind, full = repo.ref.type.value, repo.ref.full
-            if actor.anonymous:
-                raise GatedAnonymous(
-                    f"Access to {kind} {full} is restricted. You must have access to it and be authenticated"
-                    " to access it. Please log in."
-                )
+        if shut:
             raise GatedRepo(
                 f"Access to {kind} {full} is restricted and you are not in the authorized list."
                 f" Visit {repo.ref} to ask for access."

@@ -10,8 +10,8 @@ from hubreg.formats import names
 from hubreg.identity.credentials import hash_token, new_token
 from hubreg.model import Actor, OrgRole, TokenRole
 from hubreg.store import accounts, log
-from hubreg.store.accounts import Account
-from hubreg.store.db import Database, Reader
+from hubreg.store.accounts import Account, Membership
+from hubreg.store.db import Database, Reader, Tx
 
 SYSTEM = Actor(name="system", admin=True)
 
@@ -30,43 +30,42 @@ class Accounts:
         """Raises `Conflict` when a user or organisation has the name, in whatever case."""
         if email and ("@" not in email or any(c.isspace() or ord(c) < 32 for c in email)):
             raise Invalid(f"{email!r} is not an e-mail address.")
-        return await self._add(actor, "user", name, fullname, email=email, admin=admin)
+        names.check_account_name(name)
+        async with self.db.write() as tx:
+            return await _add(tx, actor, "user", name, fullname, email=email, admin=admin)
 
     async def add_org(
         self, actor: Actor, name: str, *, fullname: str = "", private_by_default: bool = False
     ) -> Account:
         """Raises `Conflict` when a user or organisation has the name, in whatever case."""
-        return await self._add(actor, "org", name, fullname, private_by_default=private_by_default)
-
-    async def _add(
-        self,
-        actor: Actor,
-        kind: str,
-        name: str,
-        fullname: str,
-        *,
-        email: str = "",
-        admin: bool = False,
-        private_by_default: bool = False,
-    ) -> Account:
         names.check_account_name(name)
         async with self.db.write() as tx:
-            taken = await accounts.find(tx, names.key(name))
-            if taken is not None:
-                raise Conflict(f"The name {name} is taken by {taken.kind} {taken.name}.")
-            await accounts.insert(
-                tx,
-                public_id=secrets.token_hex(12),
-                kind=kind,
-                name=name,
-                key=names.key(name),
-                fullname=fullname or name,
-                email=email,
-                admin=admin,
-                private_by_default=private_by_default,
-            )
-            await log.append(tx, actor, f"account:{kind}:add", name, admin=admin)
-            return await _find(tx, name, kind)
+            return await _add(tx, actor, "org", name, fullname, private_by_default=private_by_default)
+
+    async def add_first_administrator(self, name: str, token: str) -> bool:
+        """
+        Somebody to begin with: an administrator who holds `token`, unless there is an administrator already.
+
+        The token comes from the caller, who keeps it safe first: one that nobody can read is worth nothing.
+        """
+        async with self.db.write() as tx:
+            if await accounts.has_administrator(tx):
+                return False
+            account = await _add(tx, SYSTEM, "user", name, admin=True)
+            await _add_token(tx, SYSTEM, account, TokenRole.WRITE, "first start", token)
+        return True
+
+    async def users(self) -> list[Account]:
+        """Every user, by name."""
+        return await accounts.all_of(self.db, "user")
+
+    async def memberships(self, user: Account) -> list[Membership]:
+        """The organisations of a user, by name, and what it is there."""
+        return await accounts.memberships(self.db, user.id)
+
+    async def members(self, org: Account) -> list[tuple[Account, OrgRole]]:
+        """The users of an organisation, by name, and what they are there."""
+        return await accounts.members(self.db, org.id)
 
     async def set_member(self, actor: Actor, org: str, user: str, role: OrgRole) -> None:
         """Give a user a role in an organisation, or another one than before."""
@@ -84,12 +83,44 @@ class Accounts:
             raise Invalid("A token needs a name of 1 to 100 printable characters.")
         token = new_token()
         async with self.db.write() as tx:
-            owner = await _find(tx, user, "user")
-            if name in await accounts.token_names(tx, owner.id):
-                raise Conflict(f"{owner.name} has a token named {name} already.")
-            await accounts.insert_token(tx, owner.id, name, role, hash_token(token))
-            await log.append(tx, actor, "account:token:add", owner.name, name=name, role=role.value)
+            await _add_token(tx, actor, await _find(tx, user, "user"), role, name, token)
         return token
+
+
+async def _add(
+    tx: Tx,
+    actor: Actor,
+    kind: str,
+    name: str,
+    fullname: str = "",
+    *,
+    email: str = "",
+    admin: bool = False,
+    private_by_default: bool = False,
+) -> Account:
+    taken = await accounts.find(tx, names.key(name))
+    if taken is not None:
+        raise Conflict(f"The name {name} is taken by {taken.kind} {taken.name}.")
+    await accounts.insert(
+        tx,
+        public_id=secrets.token_hex(12),
+        kind=kind,
+        name=name,
+        key=names.key(name),
+        fullname=fullname or name,
+        email=email,
+        admin=admin,
+        private_by_default=private_by_default,
+    )
+    await log.append(tx, actor, f"account:{kind}:add", name, admin=admin)
+    return await _find(tx, name, kind)
+
+
+async def _add_token(tx: Tx, actor: Actor, owner: Account, role: TokenRole, name: str, token: str) -> None:
+    if name in await accounts.token_names(tx, owner.id):
+        raise Conflict(f"{owner.name} has a token named {name} already.")
+    await accounts.insert_token(tx, owner.id, name, role, hash_token(token))
+    await log.append(tx, actor, "account:token:add", owner.name, name=name, role=role.value)
 
 
 async def _find(reader: Reader, name: str, kind: str | None) -> Account:

@@ -140,6 +140,11 @@ async def token_names(reader: Reader, user_id: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def count(reader: Reader) -> int:
-    row = await reader.one("SELECT COUNT(*) FROM accounts")
-    return int(row[0]) if row else 0
+async def all_of(reader: Reader, kind: str) -> list[Account]:
+    """Every user, or every organisation."""
+    rows = await reader.all(f"SELECT {_COLUMNS} FROM accounts WHERE kind = ? ORDER BY key", kind)  # noqa: S608 our own columns
+    return [_account(row) for row in rows]
+
+
+async def has_administrator(reader: Reader) -> bool:
+    return await reader.one("SELECT 1 FROM accounts WHERE admin = 1 LIMIT 1") is not None

@@ -34,6 +34,14 @@ class Sink(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
 
+class Part(Sink, Protocol):
+    """A part of a multipart upload being written."""
+
+    def etag(self) -> str:
+        """The backend's name of the bytes written: equal bytes, equal name."""
+        ...
+
+
 class Upload(Sink, Protocol):
     """A blob being written. Leaving its context without `publish` throws it away."""
 
@@ -41,8 +49,9 @@ class Upload(Sink, Protocol):
         self, expected: Sha256 | None = None, size: int | None = None, *, git: bool = False
     ) -> Content:
         """
-        Make the blob durable and visible. Raises `Damaged` if it is not what was expected; publishing what is
-        there already is fine. `git` also finds the blob's git oid: a second hash, so only where git holds the content.
+        Make the blob durable and visible. Raises `Damaged` if it is not what was expected, or if a write failed
+        before; publishing what is there already is fine. `git` also finds the blob's git oid: a second hash, so only
+        where git holds the content.
         """
         ...
 
@@ -59,7 +68,14 @@ class Blobs(Protocol):
         ...
 
     def read(self, digest: Sha256, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end`, in chunks of at most `CHUNK`."""
+        """
+        The bytes from `start` up to `end`, in chunks of at most `CHUNK`. Raises `Damaged` where there is no such
+        blob: its name was read from a row, so it should be there.
+        """
+        ...
+
+    async def get(self, digests: Sequence[Sha256]) -> list[bytes]:
+        """Several small blobs together, each whole, in the order asked. Raises `Damaged` where one is not there."""
         ...
 
     def create(self) -> AbstractAsyncContextManager[Upload]: ...
@@ -68,12 +84,18 @@ class Blobs(Protocol):
         """Publish several small blobs together, with their git oids; durable when this returns."""
         ...
 
-    def part(self, upload_id: str, offset: int) -> Sink:
-        """Where the part of a multipart upload that begins at `offset` is written; may be written again."""
+    def part(self, upload_id: str, offset: int) -> Part:
+        """
+        Where the part of a multipart upload that begins at `offset` is written; may be written again. What is
+        written while the parts are put together, or after, is no part of the blob.
+        """
         ...
 
     async def assemble(self, upload_id: str, expected: Sha256, size: int) -> Content:
-        """Publish what the parts have made. Raises `Damaged` if that is not what was expected; the parts stay."""
+        """
+        Publish what the parts have made; once more is fine. Raises `Damaged` if that is not what was expected; the
+        parts stay.
+        """
         ...
 
     async def drop_parts(self, upload_id: str) -> None: ...

@@ -17,9 +17,9 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ import aiosqlite
 
 from hubreg.errors import Unusable
 from hubreg.model import Millis
+from hubreg.store.threads import run_in
 
 Row = tuple[Any, ...]
 Clock = Callable[[], Millis]
@@ -85,8 +86,7 @@ class SqliteTx:
         if len(rows) <= _INLINE_ROWS:
             self._connection.executemany(sql, rows)
         else:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._executor, self._connection.executemany, sql, rows)
+            await run_in(self._executor, self._connection.executemany, sql, rows)
 
 
 class Database:
@@ -106,16 +106,23 @@ class Database:
         self._reader.execute("PRAGMA query_only = ON")
         self._version = self._reader.cursor()
         self._guard = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        self._scanner = await aiosqlite.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+        self._scanner = await aiosqlite.connect(
+            f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+        )
 
     async def close(self) -> None:
-        while self._committer is not None:
-            await asyncio.wait([self._committer])
-        await self._scanner.close()
-        self._executor.shutdown(wait=True)
-        self._reader.close()
-        self._writer.close()
-        os.close(self._guard)
+        """Wait for what is being written, then let go of everything."""
+        while True:
+            async with self._lock:
+                if (committer := self._committer) is None:
+                    await self._scanner.close()
+                    self._executor.shutdown(wait=True)
+                    self._reader.close()
+                    self._writer.close()
+                    os.close(self._guard)
+                    self._guard = -1  # whoever writes now must not lock what has this number next
+                    return
+            await asyncio.wait([committer])
 
     # reading
 
@@ -143,6 +150,7 @@ class Database:
         A transaction: durable once the block has been left, gone if the block raises.
 
         Leaving the block waits for the group's fsync. A failure of that fsync raises in every writer of the group.
+        A caller that is cancelled during that wait does not learn how it ended.
         """
         async with self._lock:
             if not self._begun:
@@ -150,13 +158,10 @@ class Database:
             self._writer.execute("SAVEPOINT one")
             try:
                 yield SqliteTx(self._writer, self._executor, self._clock())
-            except BaseException:
-                self._writer.execute("ROLLBACK TO one")
                 self._writer.execute("RELEASE one")
-                if self._committer is None:
-                    self._end("ROLLBACK")
+            except BaseException as failure:
+                self._undo(failure)
                 raise
-            self._writer.execute("RELEASE one")
             durable = asyncio.get_running_loop().create_future()
             self._waiting.append(durable)
             if self._committer is None:
@@ -165,39 +170,55 @@ class Database:
 
     async def _begin(self) -> None:
         try:
+            if not self._is_our_turn():
+                # Another process writes. The wait is short (42 ms at most with four writers), but not the loop's to
+                # wait.
+                await run_in(self._executor, fcntl.flock, self._guard, fcntl.LOCK_EX)
+            self._writer.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            fcntl.flock(self._guard, fcntl.LOCK_UN)
+            raise
+        self._begun = True
+
+    def _is_our_turn(self) -> bool:
+        try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Another process writes. The wait is short (42 ms at most with four writers), but not the loop's to wait.
-            waiting = asyncio.get_running_loop().run_in_executor(
-                self._executor, fcntl.flock, self._guard, fcntl.LOCK_EX
-            )
-            try:
-                await asyncio.shield(waiting)
-            except asyncio.CancelledError:
-                waiting.add_done_callback(lambda _: fcntl.flock(self._guard, fcntl.LOCK_UN))
-                raise
-        self._writer.execute("BEGIN IMMEDIATE")
-        self._begun = True
+            return False
+        return True
+
+    def _undo(self, failure: BaseException) -> None:
+        """Take back what one writer did. The rest of its group goes on, unless it has gone down with it."""
+        try:
+            self._writer.execute("ROLLBACK TO one")
+            self._writer.execute("RELEASE one")
+        except sqlite3.Error:
+            # After a full disk or an I/O error SQLite has rolled back everything since BEGIN.
+            lost = sqlite3.OperationalError("another write of the same group ended its transaction")
+            lost.__cause__ = failure
+            group, self._waiting = self._waiting, []
+            _settle(group, lost)
+        if not self._waiting:
+            self._end("ROLLBACK")
 
     async def _commit(self) -> None:
         # The lock is fair: whoever was waiting for it when this task asked has run and joins this group.
         async with self._lock:
             group, self._waiting = self._waiting, []
             self._committer = None
+            if not group:
+                return  # it has been told already: see `_undo`
             try:
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._end, "COMMIT")
+                await run_in(self._executor, self._end, "COMMIT")
             except Exception as failure:
-                for durable in group:
-                    if not durable.done():
-                        durable.set_exception(failure)
+                _settle(group, failure)
             else:
-                for durable in group:
-                    if not durable.done():
-                        durable.set_result(None)
+                _settle(group)
 
     def _end(self, how: str) -> None:
         try:
-            self._writer.execute(how)
+            if self._writer.in_transaction:
+                self._writer.execute(how)
         except sqlite3.Error:
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
@@ -205,6 +226,16 @@ class Database:
         finally:
             self._begun = False
             fcntl.flock(self._guard, fcntl.LOCK_UN)
+
+
+def _settle(group: Iterable[asyncio.Future[None]], failure: BaseException | None = None) -> None:
+    for durable in group:
+        if durable.done():
+            continue  # its writer was cancelled
+        if failure is None:
+            durable.set_result(None)
+        else:
+            durable.set_exception(failure)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -225,6 +256,15 @@ def migrations() -> list[tuple[int, str]]:
     return [(int(name[:4]), files.joinpath(name).read_text()) for name in names]
 
 
+def schema(path: Path) -> tuple[int, int]:
+    """The version that the schema at `path` has, 0 where there is none yet, and the newest that this hubreg knows."""
+    newest = migrations()[-1][0]
+    if not path.exists():
+        return 0, newest
+    with _migrating(path) as connection:
+        return _version(connection), newest
+
+
 def migrate(path: Path) -> int:
     """
     Bring the schema at `path` up to date, all steps in one transaction; the version it then has.
@@ -233,24 +273,38 @@ def migrate(path: Path) -> int:
     """
     steps = migrations()
     newest = steps[-1][0]
-    connection = _connect(path)
-    try:
-        have = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    with _migrating(path) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        have = _version(connection)
         if have > newest:
             raise Unusable(
                 f"This data directory has schema {have}, written by a newer hubreg; this one knows {newest}.",
                 hint="Start the newer version, or restore a backup made before the upgrade.",
             )
-        connection.execute("BEGIN EXCLUSIVE")
         for number, sql in steps:
             if number > have:
                 for statement in _statements(sql):
                     connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {newest}")
+                connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
-    finally:
-        connection.close()
     return newest
+
+
+@contextmanager
+def _migrating(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of its own. What is there may be anything: a file that is no database is `Unusable`."""
+    try:
+        with closing(_connect(path)) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise Unusable(
+            f"The database {path} cannot be used: {error}.",
+            hint="Is the disk full, or the file damaged? Nothing was changed.",
+        ) from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _statements(sql: str) -> Iterable[str]:

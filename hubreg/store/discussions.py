@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
+
+import msgspec
 
 from hubreg.model import CommitId, Millis
 from hubreg.store.db import Reader, Tx
@@ -121,6 +124,15 @@ async def events(reader: Reader, repo_id: int, num: int) -> list[Event]:
     return [Event(*row) for row in rows]
 
 
+async def find_event(reader: Reader, repo_id: int, num: int, public_id: str) -> Event | None:
+    row = await reader.one(
+        "SELECT id, public_id, kind, author_id, at, data FROM discussion_events"
+        " WHERE public_id = ? AND repo_id = ? AND num = ?",
+        public_id, repo_id, num,
+    )  # fmt: skip
+    return Event(*row) if row else None
+
+
 async def set_event(tx: Tx, event_id: int, data: str) -> None:
     await tx.run("UPDATE discussion_events SET data = ? WHERE id = ?", data, event_id)
 
@@ -129,8 +141,38 @@ async def comment_counts(reader: Reader, repo_id: int, nums: list[int]) -> dict[
     if not nums:
         return {}
     rows = await reader.all(
-        "SELECT num, COUNT(*) FROM discussion_events WHERE repo_id = ? AND kind = 'comment'"
+        "SELECT num, COUNT(*) FROM discussion_events WHERE repo_id = ? AND kind = 'comment'"  # noqa: S608
         f" AND num IN ({', '.join('?' * len(nums))}) GROUP BY num",
         repo_id, *nums,
     )  # fmt: skip
     return {row[0]: row[1] for row in rows}
+
+
+async def open_pull(
+    tx: Tx, repo_id: int, *, title: str, description: str, author_id: int, base: str, draft: bool
+) -> int:
+    """A new pull request with its first event, the description; its number. Its ref is the caller's to make."""
+    status = "draft" if draft else "open"
+    num = await insert(tx, repo_id, title=title, author_id=author_id, pull=True, status=status, base=base)
+    await add_comment(tx, repo_id, num, author_id, description)
+    return num
+
+
+async def add_comment(tx: Tx, repo_id: int, num: int, author_id: int, text: str) -> str:
+    """A comment; its public id."""
+    public_id = secrets.token_hex(12)
+    data = msgspec.json.encode({"raw": text, "edited": False, "hidden": False}).decode()
+    await add_event(
+        tx, repo_id, num, public_id=public_id, kind="comment", author_id=author_id, data=data
+    )  # fmt: skip
+    return public_id
+
+
+async def add_commit_event(
+    tx: Tx, repo_id: int, num: int, author_id: int, subject: str, commit: CommitId
+) -> None:
+    """A commit was pushed to the pull request."""
+    data = msgspec.json.encode({"subject": subject, "oid": commit}).decode()
+    await add_event(
+        tx, repo_id, num, public_id=secrets.token_hex(12), kind="commit", author_id=author_id, data=data
+    )  # fmt: skip

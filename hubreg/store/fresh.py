@@ -25,20 +25,30 @@ class Fresh(Generic[K, V]):
         self._db, self._limit = db, limit
         self._version = -1
         self._held: dict[K, V] = {}
+        self._asked: dict[K, int] = {}  # the version at which a key was first missed
 
     def get(self, key: K) -> V | None:
         version = self._db.version()
         if version != self._version:
             self._version = version
             self._held = {}
-            return None
-        return self._held.get(key)
+        found = self._held.get(key)
+        if found is None:
+            if len(self._asked) >= self._limit:
+                self._asked.clear()  # of look-ups that found nothing to hold
+            self._asked.setdefault(key, version)
+        return found
 
     def put(self, key: K, value: V) -> None:
         """
-        Hold an answer that was read after the `get` that missed it. A write in between changes the version, so the
-        next `get` forgets it.
+        Hold an answer that was read after the `get` that missed it.
+
+        It is not held when something was written in between and another look-up has seen that already: the answer may
+        be older than the version that it would be kept under.
         """
+        asked = self._asked.pop(key, None)
+        if asked != self._version:
+            return
         if len(self._held) >= self._limit:
             self._held.clear()
         self._held[key] = value

@@ -19,13 +19,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubreg.errors import Unusable
 from hubreg.model import Sha256
+from hubreg.store.disk import Disk
 
-_FANOUT = [f"{n:02x}" for n in range(256)]
+_FANOUT = {f"{n:02x}" for n in range(256)}
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +73,51 @@ class Layout:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.incoming.mkdir(mode=0o700, exist_ok=True)
-            if not (self.blobs / _FANOUT[-1]).is_dir():
-                self.blobs.mkdir(mode=0o700, exist_ok=True)
-                for name in _FANOUT:
-                    (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
-                for directory in (self.blobs, self.root, self.root.parent):
-                    sync_directory(directory)
+            self.blobs.mkdir(mode=0o700, exist_ok=True)
+            for name in _FANOUT - set(os.listdir(self.blobs)):
+                (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
+            # Each time: whoever made them may have been killed before this.
+            for directory in (self.blobs, self.root, self.root.parent):
+                Disk().sync_directory(directory)
         except OSError as error:
             raise Unusable(
                 f"The data directory {self.root} cannot be used: {error.strerror}.",
                 hint="Name another with --data, or give this user the right to write there.",
             ) from error
 
-    def write_private(self, path: Path, content: bytes) -> None:
-        """A small file that only this user may read, wholly there or not at all."""
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    def write_private(self, path: Path, content: bytes, disk: Disk | None = None) -> None:
+        """A small file that only this user may read: wholly there and durable, or as it was."""
+        disk = disk or Disk()
+        temporary = self._write_temporary(content, disk)
+        disk.rename(temporary, path)
+        disk.sync_directory(path.parent)
+
+    def read_secret(self, disk: Disk | None = None) -> bytes:
+        """The key that signs URLs; made at the first call, and one key even when several make it at once."""
+        if not self.secret.exists():
+            disk = disk or Disk()
+            temporary = self._write_temporary(secrets.token_bytes(_SECRET_BYTES), disk)
+            with suppress(FileExistsError):
+                disk.link(temporary, self.secret)
+            disk.remove(temporary)
+            disk.sync_directory(self.root)
+        key = self.secret.read_bytes()
+        if len(key) < _SECRET_BYTES:
+            raise Unusable(
+                f"{self.secret} is no key: it has {len(key)} bytes, not {_SECRET_BYTES}.",
+                hint="Restore it from a backup, or delete it: upload URLs that are under way end.",
+            )
+        return key
+
+    def _write_temporary(self, content: bytes, disk: Disk) -> Path:
+        path = self.temporary()
+        handle = disk.create(path)
         try:
-            os.write(handle, content)
-            os.fsync(handle)
+            disk.write(handle, memoryview(content), 0)
+            disk.sync(handle)
+        except BaseException:
+            disk.remove(path)
+            raise
         finally:
-            os.close(handle)
-        temporary.replace(path)
-        sync_directory(path.parent)
-
-    def read_secret(self) -> bytes:
-        """The key that signs URLs; made at the first call."""
-        try:
-            return self.secret.read_bytes()
-        except FileNotFoundError:
-            self.write_private(self.secret, secrets.token_bytes(32))
-            return self.secret.read_bytes()
-
-
-def sync_directory(path: Path) -> None:
-    # A new or renamed name is durable only once the directory that holds it has been synced.
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            disk.close(handle)
+        return path

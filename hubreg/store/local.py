@@ -8,49 +8,28 @@ record the order, fail any step, and rebuild what a power cut would have left.
 
 from __future__ import annotations
 
-import asyncio
+import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from hubreg.errors import Damaged
+from hubreg.errors import Conflict, Damaged
 from hubreg.formats.gitobjects import BlobHash
 from hubreg.model import Oid, Sha256
 from hubreg.store.blobs import CHUNK, Content
-from hubreg.store.layout import Layout, sync_directory
+from hubreg.store.disk import Disk
+from hubreg.store.layout import Layout
+from hubreg.store.threads import run_in
 
 T = TypeVar("T")
 
 
-class Disk:
-    """The steps of writing a file durably."""
-
-    def open(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-
-    def write(self, handle: int, data: memoryview) -> None:
-        while data:
-            data = data[os.write(handle, data) :]
-
-    def sync(self, handle: int) -> None:
-        os.fsync(handle)
-
-    def rename(self, source: Path, target: Path) -> None:
-        source.replace(target)
-
-    def sync_directory(self, path: Path) -> None:
-        sync_directory(path)
-
-    def remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-
-
 class LocalUpload:
-    """One blob on its way in. The file is opened by the first write, so an upload that never begins costs nothing."""
+    """One blob on its way in. The file is made by the first write, so an upload that never begins costs nothing."""
 
     def __init__(self, blobs: LocalBlobs) -> None:
         self._blobs, self._disk = blobs, blobs.disk
@@ -58,16 +37,27 @@ class LocalUpload:
         self._handle: int | None = None
         self._hash, self.size = hashlib.sha256(), 0
         self._first: bytes | None = None
+        self._spoilt = False  # a write failed: what the file has and what was hashed may differ
+        self._published = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a file, which somebody has to publish or discard."""
+        return self._handle is not None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._published:
+            raise ValueError("this upload has been published")
         if self._handle is None:
-            self._handle = self._disk.open(self._path)
+            self._handle = self._disk.create(self._path)
         view = memoryview(data).cast("B")
         # A blob that came in one piece needs no second reading for git's name of it.
         self._first = bytes(view) if self.size == 0 and len(view) <= CHUNK else None
+        self._spoilt = True
         self._hash.update(view)
-        self._disk.write(self._handle, view)
+        self._disk.write(self._handle, view, self.size)
         self.size += len(view)
+        self._spoilt = False
 
     async def publish(
         self, expected: Sha256 | None = None, size: int | None = None, *, git: bool = False
@@ -83,36 +73,39 @@ class LocalUpload:
         """`publish` in the calling thread, but for the sync of the directory: the caller does that, once for many."""
         if self._handle is None:
             self.write(b"")
+        assert self._handle is not None  # noqa: S101 opened above
+        if self._spoilt:
+            raise Damaged("Not all of the content could be written.")
         found = Sha256(self._hash.hexdigest())
         if (expected is not None and found != expected) or (size is not None and self.size != size):
             raise Damaged(
                 f"The content has sha256 {found} and {self.size} bytes,"
                 f" not {expected or 'the sha256 it has'} and {self.size if size is None else size} bytes."
             )
-        assert self._handle is not None  # noqa: S101 opened above
-        oid = self._oid() if git else None
+        oid = self._oid(self._handle) if git else None
         self._disk.sync(self._handle)
         self._disk.rename(self._path, self._blobs.layout.blob(found))
-        self.close()
+        self._published = True
+        self._close()
         return Content(found, self.size, oid)
 
-    def _oid(self) -> Oid:
+    def _oid(self, handle: int) -> Oid:
         hashed = BlobHash(self.size)
-        if self._first is not None or self._handle is None:
-            hashed.update(self._first or b"")
+        if self._first is not None:
+            hashed.update(self._first)
         else:
             for offset in range(0, self.size, CHUNK):
-                hashed.update(os.pread(self._handle, CHUNK, offset))
+                hashed.update(os.pread(handle, CHUNK, offset))
         return hashed.oid()
 
-    def close(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+    def _close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._disk.close(handle)
 
     def discard(self) -> None:
-        if self._handle is not None:
-            self.close()
+        if self.begun:
+            self._close()
             self._disk.remove(self._path)
 
 
@@ -127,7 +120,7 @@ class LocalBlobs:
         self._executor.shutdown(wait=True)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        return await run_in(self._executor, function)
 
     async def size(self, digest: Sha256) -> int | None:
         # A stat of a name in the page cache: 2 us, less than a thread hop.
@@ -140,7 +133,10 @@ class LocalBlobs:
         return self.layout.blob(digest)
 
     async def read(self, digest: Sha256, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        handle = await self.in_thread(lambda: os.open(self.layout.blob(digest), os.O_RDONLY))
+        try:
+            handle = os.open(self.layout.blob(digest), os.O_RDONLY)
+        except FileNotFoundError:
+            raise Damaged(f"The blob {digest} is missing.") from None
         try:
             while end is None or start < end:
                 want = CHUNK if end is None else min(CHUNK, end - start)
@@ -152,14 +148,23 @@ class LocalBlobs:
         finally:
             os.close(handle)
 
+    async def get(self, digests: Sequence[Sha256]) -> list[bytes]:
+        return await self.in_thread(lambda: [self._get(digest) for digest in digests])
+
+    def _get(self, digest: Sha256) -> bytes:
+        try:
+            return self.layout.blob(digest).read_bytes()
+        except FileNotFoundError:
+            raise Damaged(f"The blob {digest} is missing.") from None
+
     @asynccontextmanager
     async def create(self) -> AsyncIterator[LocalUpload]:
         upload = LocalUpload(self)
         try:
             yield upload
         finally:
-            # Unlinking a large file takes the file system a while.
-            await asyncio.shield(self.in_thread(upload.discard))
+            if upload.begun:  # unlinking a large file takes the file system a while
+                await self.in_thread(upload.discard)
 
     async def put(self, contents: Sequence[bytes]) -> list[Content]:
         return await self.in_thread(lambda: self._put(contents))
@@ -179,8 +184,8 @@ class LocalBlobs:
             self.disk.sync_directory(directory)
         return done
 
-    def part(self, upload_id: str, offset: int) -> _Part:
-        return _Part(self.layout.parts(upload_id), offset)
+    def part(self, upload_id: str, offset: int) -> LocalPart:
+        return LocalPart(self.layout.parts(upload_id), offset, self.disk)
 
     async def assemble(self, upload_id: str, expected: Sha256, size: int) -> Content:
         return await self.in_thread(lambda: self._assemble(upload_id, expected, size))
@@ -188,22 +193,27 @@ class LocalBlobs:
     def _assemble(self, upload_id: str, expected: Sha256, size: int) -> Content:
         source, final = self.layout.parts(upload_id), self.layout.blob(expected)
         try:
-            handle = os.open(source, os.O_RDONLY)
+            handle = os.open(source, os.O_RDWR)
         except FileNotFoundError:
-            raise Damaged("No part of this upload has arrived.") from None
+            return self._assembled(expected, size)
         try:
-            hashed, have = hashlib.sha256(), os.fstat(handle).st_size
-            for offset in range(0, have, CHUNK):
-                hashed.update(os.pread(handle, CHUNK, offset))
-            if have != size or hashed.hexdigest() != expected:
-                raise Damaged(
-                    f"The parts make {have} bytes with sha256 {hashed.hexdigest()}, not {size} with {expected}."
-                )
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _is_at(handle, source):
+                return self._assembled(expected, size)
+            _check_parts(handle, expected, size)
             self.disk.sync(handle)
+            self.disk.rename(source, final)
+            self.disk.sync_directory(final.parent)
         finally:
-            os.close(handle)
-        self.disk.rename(source, final)
-        self.disk.sync_directory(final.parent)
+            self.disk.close(handle)
+        return Content(expected, size)
+
+    def _assembled(self, expected: Sha256, size: int) -> Content:
+        """The same, asked once more: by somebody who did not hear the answer, or at the same time."""
+        final = self.layout.blob(expected)
+        if not final.exists() or final.stat().st_size != size:
+            raise Damaged("No part of this upload has arrived.")
+        self.disk.sync_directory(final.parent)  # whoever renamed it may have been killed before this
         return Content(expected, size)
 
     async def drop_parts(self, upload_id: str) -> None:
@@ -212,35 +222,74 @@ class LocalBlobs:
     async def delete(self, digest: Sha256) -> None:
         await self.in_thread(lambda: self.disk.remove(self.layout.blob(digest)))
 
-    def sweep(self) -> int:
+    def sweep(self, alive: Collection[str] | None = None) -> int:
         """
-        Remove what dead uploads left; how many there were. Only for a process that knows no other one writes here:
-        the server, at start, under its lock.
+        Remove what dead uploads left; how many there were. Multipart uploads are left alone, or, given the ids of
+        those `alive`, only these are. Only for a process that knows no other one writes here: the server, at start,
+        under its lock.
         """
-        dead = [path for path in self.layout.incoming.iterdir() if path.suffix != ".parts"]
+        dead = [path for path in self.layout.incoming.iterdir() if _is_dead(path, alive)]
         for path in dead:
-            with suppress(FileNotFoundError):
-                path.unlink()
+            self.disk.remove(path)
         return len(dead)
 
 
-class _Part:
-    """Writes at an offset of the file that collects a multipart upload."""
+class LocalPart:
+    """
+    Writes at an offset of the file that collects a multipart upload.
 
-    def __init__(self, path: Path, offset: int) -> None:
-        self._path, self._offset = path, offset
+    Under a lock that `assemble` takes for itself alone: a late writer must not change what was hashed.
+    """
+
+    def __init__(self, path: Path, offset: int, disk: Disk) -> None:
+        self._path, self._offset, self._disk = path, offset, disk
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data).cast("B")
-        self._hash.update(view)
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        handle = self._open()
         try:
-            while view:
-                done = os.pwrite(handle, view, self._offset)
-                self._offset, view = self._offset + done, view[done:]
+            self._disk.write(handle, view, self._offset)
         finally:
-            os.close(handle)
+            self._disk.close(handle)
+        self._offset += len(view)
+        self._hash.update(view)
+
+    def _open(self) -> int:
+        while True:
+            handle = self._disk.open(self._path)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._disk.close(handle)
+                raise Conflict("The parts of this upload are being put together.") from None
+            if _is_at(handle, self._path):
+                return handle
+            self._disk.close(handle)  # between the two calls above the file became a blob
 
     def etag(self) -> str:
         return self._hash.hexdigest()
+
+
+def _check_parts(handle: int, expected: Sha256, size: int) -> None:
+    have = os.fstat(handle).st_size
+    if have != size:
+        raise Damaged(f"The parts make {have} bytes, not {size}.")
+    hashed = hashlib.sha256()
+    for offset in range(0, have, CHUNK):
+        hashed.update(os.pread(handle, CHUNK, offset))
+    if hashed.hexdigest() != expected:
+        raise Damaged(f"The parts have sha256 {hashed.hexdigest()}, not {expected}.")
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_dead(path: Path, alive: Collection[str] | None) -> bool:
+    if path.suffix != ".parts":
+        return True
+    return alive is not None and path.stem not in alive

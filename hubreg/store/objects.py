@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hubreg.model import CommitId, Millis, Oid, Sha256
-from hubreg.store.db import Reader, Row, Tx, marks
+from hubreg.store.db import Database, Reader, Row, Tx, marks
 
 # SQLite takes 32 766 values in one statement; a page of a tree is 1 000.
 _BATCH = 1000
@@ -37,9 +37,24 @@ class Commit:
     at: Millis
 
 
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A large file that a repo holds."""
+
+    sha256: Sha256
+    size: int
+    created_at: Millis
+
+
 async def find_object(reader: Reader, oid: str) -> tuple[str, bytes] | None:
     row = await reader.one("SELECT kind, data FROM objects WHERE oid = ?", oid)
     return (row[0], row[1]) if row else None
+
+
+async def contents(db: Database, oids: Sequence[str]) -> dict[str, bytes]:
+    """Those of the objects that are here, by oid. Many or large ones at once are for the caller not to ask for."""
+    sql = f"SELECT oid, data FROM objects WHERE oid IN ({marks(len(oids))})"  # noqa: S608
+    return dict(await db.scan(sql, *oids))
 
 
 async def put_objects(tx: Tx, objects: Iterable[tuple[str, str, bytes]]) -> None:
@@ -73,13 +88,15 @@ async def files(reader: Reader, oids: Sequence[str]) -> dict[str, File]:
 _COMMIT = "id, tree, parent, depth, title, message, author, at"
 
 
-async def insert_commit(tx: Tx, repo_id: int, commit: Commit) -> None:
-    await tx.run(
+async def insert_commits(tx: Tx, repo_id: int, made: Sequence[Commit]) -> None:
+    rows: list[Row] = [
+        (repo_id, c.id, c.tree, c.parent, c.depth, c.title, c.message, c.author, c.at) for c in made
+    ]
+    await tx.many(
         f"INSERT INTO commits (repo_id, {_COMMIT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 our own columns
         " ON CONFLICT (repo_id, id) DO NOTHING",
-        repo_id, commit.id, commit.tree, commit.parent, commit.depth, commit.title, commit.message,
-        commit.author, commit.at,
-    )  # fmt: skip
+        rows,
+    )
 
 
 async def find_commit(reader: Reader, repo_id: int, id_: str) -> Commit | None:
@@ -99,6 +116,16 @@ async def commits(reader: Reader, repo_id: int, ids: Sequence[str]) -> dict[str,
     return found
 
 
+async def every_commit(db: Database, repo_id: int) -> list[tuple[CommitId, bytes]]:
+    """All commits of a repo, also those that no ref leads to any more, as git has them."""
+    rows = await db.scan(
+        "SELECT commits.id, objects.data FROM commits JOIN objects ON objects.oid = commits.id"
+        " WHERE commits.repo_id = ?",
+        repo_id,
+    )
+    return [(id_, data) for id_, data in rows]
+
+
 async def by_prefix(reader: Reader, repo_id: int, prefix: str) -> list[CommitId]:
     """Up to two commits whose id begins with `prefix`: one is an answer, two are an ambiguity."""
     rows = await reader.all(
@@ -108,21 +135,29 @@ async def by_prefix(reader: Reader, repo_id: int, prefix: str) -> list[CommitId]
     return [row[0] for row in rows]
 
 
-async def history(reader: Reader, repo_id: int, start: CommitId, skip: int, limit: int) -> list[Commit]:
-    """The commits from `start` towards the root, newest first."""
+async def history(db: Database, repo_id: int, start: CommitId, skip: int, limit: int) -> list[Commit]:
+    """The commits from `start` towards the root along first parents, newest first."""
+    newest = await find_commit(db, repo_id, start)
+    if newest is None:
+        return []
+    # Depth falls by one with each step, so it says where the page begins and lets the walk end with it.
+    first = newest.depth - skip
     columns = ", ".join(f"commits.{name}" for name in _COMMIT.split(", "))
-    rows = await reader.all(
-        f"WITH RECURSIVE line ({_COMMIT}) AS ("  # noqa: S608 our own columns
-        f" SELECT {_COMMIT} FROM commits WHERE repo_id = ? AND id = ?"
-        f" UNION ALL SELECT {columns} FROM commits JOIN line ON commits.repo_id = ? AND commits.id = line.parent)"
-        f" SELECT {_COMMIT} FROM line ORDER BY depth DESC LIMIT ? OFFSET ?",
-        repo_id, start, repo_id, limit, skip,
+    rows = await db.scan(
+        "WITH RECURSIVE line (id, parent, depth) AS ("  # noqa: S608 our own columns
+        " SELECT id, parent, depth FROM commits WHERE repo_id = ? AND id = ?"
+        " UNION ALL SELECT commits.id, commits.parent, commits.depth FROM commits"
+        " JOIN line ON commits.repo_id = ? AND commits.id = line.parent WHERE line.depth > ?)"
+        f" SELECT {columns} FROM line JOIN commits ON commits.repo_id = ? AND commits.id = line.id"
+        " WHERE line.depth <= ? ORDER BY line.depth DESC LIMIT ?",
+        repo_id, start, repo_id, first - limit + 1, repo_id, first, limit,
     )  # fmt: skip
     return [Commit(*row) for row in rows]
 
 
-async def is_ancestor(reader: Reader, repo_id: int, ancestor: CommitId, of: CommitId) -> bool:
-    row = await reader.one(
+async def is_ancestor(db: Database, repo_id: int, ancestor: CommitId, of: CommitId) -> bool:
+    """Whether a commit is on the line of first parents that leads from `of` to the root."""
+    rows = await db.scan(
         "WITH RECURSIVE line (id, parent) AS ("
         " SELECT id, parent FROM commits WHERE repo_id = ? AND id = ?"
         " UNION ALL SELECT commits.id, commits.parent FROM commits"
@@ -130,7 +165,7 @@ async def is_ancestor(reader: Reader, repo_id: int, ancestor: CommitId, of: Comm
         " SELECT 1 FROM line WHERE id = ?",
         repo_id, of, repo_id, ancestor,
     )  # fmt: skip
-    return row is not None
+    return bool(rows)
 
 
 async def copy_history(tx: Tx, source_id: int, target_id: int) -> None:
@@ -152,10 +187,9 @@ async def copy_history(tx: Tx, source_id: int, target_id: int) -> None:
     )  # fmt: skip
 
 
-async def put_last_commits(
-    tx: Tx, repo_id: int, commit_id: CommitId, folders: Iterable[tuple[str, bytes]]
-) -> None:
-    rows: list[Row] = [(repo_id, commit_id, path, data) for path, data in folders]
+async def put_last_commits(tx: Tx, repo_id: int, folders: Iterable[tuple[CommitId, str, bytes]]) -> None:
+    """(commit, path, list) each."""
+    rows: list[Row] = [(repo_id, commit, path, data) for commit, path, data in folders]
     await tx.many(
         "INSERT INTO last_commits (repo_id, commit_id, path, data) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (repo_id, commit_id, path) DO NOTHING",
@@ -185,6 +219,15 @@ async def has_large(reader: Reader, repo_id: int, digests: Sequence[str]) -> dic
         )  # fmt: skip
         found.update(dict(rows))
     return found
+
+
+async def large(reader: Reader, repo_id: int, after: str, limit: int) -> list[Large]:
+    """Those that the repo holds, by sha256, from behind `after`."""
+    rows = await reader.all(
+        "SELECT sha256, size, created_at FROM lfs_objects WHERE repo_id = ? AND sha256 > ? ORDER BY sha256 LIMIT ?",
+        repo_id, after, limit,
+    )  # fmt: skip
+    return [Large(*row) for row in rows]
 
 
 async def add_large(tx: Tx, repo_id: int, sha256: Sha256, size: int) -> None:

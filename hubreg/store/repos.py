@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hubreg.model import CommitId, Millis, RepoId, RepoType
+from hubreg.errors import RepoExists
+from hubreg.model import CommitId, Millis, Oid, RepoId, RepoType
 from hubreg.store.db import Database, Reader, Row, Tx, marks
 
 
@@ -55,7 +56,7 @@ def _repo(row: Row) -> Repo:
 async def find(reader: Reader, type_: RepoType, key: str) -> tuple[Repo, bool] | None:
     """The repo that a name leads to, and whether the name is an old one."""
     row = await reader.one(
-        f"SELECT {_COLUMNS}, repo_names.moved{_FROM} JOIN repo_names ON repo_names.repo_id = repos.id"  # noqa: S608
+        f"SELECT {_COLUMNS}, repo_names.moved{_FROM} JOIN repo_names ON repo_names.repo_id = repos.id"
         " WHERE repo_names.type = ? AND repo_names.key = ?",
         type_.value, key,
     )  # fmt: skip
@@ -63,7 +64,12 @@ async def find(reader: Reader, type_: RepoType, key: str) -> tuple[Repo, bool] |
 
 
 async def get(reader: Reader, repo_id: int) -> Repo | None:
-    row = await reader.one(f"SELECT {_COLUMNS}{_FROM} WHERE repos.id = ?", repo_id)  # noqa: S608 our own columns
+    row = await reader.one(f"SELECT {_COLUMNS}{_FROM} WHERE repos.id = ?", repo_id)
+    return _repo(row) if row else None
+
+
+async def by_public_id(reader: Reader, public_id: str) -> Repo | None:
+    row = await reader.one(f"SELECT {_COLUMNS}{_FROM} WHERE repos.public_id = ?", public_id)
     return _repo(row) if row else None
 
 
@@ -79,7 +85,7 @@ async def insert(
     private: bool,
     sdk: str,
 ) -> int:
-    """A new repo under its name; an old name that redirected is taken over."""
+    """A new repo under its name; an old name that redirected is taken over. Raises `RepoExists`."""
     row = await tx.one(
         "INSERT INTO repos (public_id, type, namespace_id, name, creator_id, private, sdk, created_at, modified_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -91,31 +97,31 @@ async def insert(
 
 
 async def _take_name(tx: Tx, type_: RepoType, key: str, repo_id: int) -> None:
-    await tx.run(
+    taken = await tx.run(
         "INSERT INTO repo_names (type, key, repo_id, moved) VALUES (?, ?, ?, 0)"
-        " ON CONFLICT (type, key) DO UPDATE SET repo_id = excluded.repo_id, moved = 0",
+        " ON CONFLICT (type, key) DO UPDATE SET repo_id = excluded.repo_id, moved = 0 WHERE repo_names.moved = 1",
         type_.value, key, repo_id,
     )  # fmt: skip
+    if not taken:
+        raise RepoExists(f"The name {key} is taken.")
 
 
 async def rename(tx: Tx, repo: Repo, namespace_id: int, name: str, key: str) -> None:
-    """Give a repo another name; those it had lead to it still."""
+    """Give a repo another name; those it had lead to it still. Raises `RepoExists`."""
     await tx.run("UPDATE repos SET namespace_id = ?, name = ? WHERE id = ?", namespace_id, name, repo.id)
     await tx.run("UPDATE repo_names SET moved = 1 WHERE repo_id = ?", repo.id)
     await _take_name(tx, repo.ref.type, key, repo.id)
 
 
-_OWNED = (
-    "repo_names repo_tags refs commits last_commits lfs_objects discussions discussion_events".split()
-)
+_OWNED = "repo_names repo_tags refs commits last_commits lfs_objects discussions discussion_events".split()
 
 
 async def delete(tx: Tx, repo_id: int) -> None:
-    """The repo and all rows that are its own. Objects and blobs may be shared: the collector's business."""
-    await tx.run(
-        "DELETE FROM upload_parts WHERE upload_id IN (SELECT id FROM uploads WHERE repo_id = ?)", repo_id
-    )
-    for table in [*_OWNED, "uploads"]:
+    """
+    The repo and the rows that are its own. Objects and blobs may be shared: the collector's business. Uploads
+    under way stay until they expire: their rows are what leads to their files.
+    """
+    for table in _OWNED:
         await tx.run(f"DELETE FROM {table} WHERE repo_id = ?", repo_id)  # noqa: S608 our own tables
     await tx.run("DELETE FROM repos WHERE id = ?", repo_id)
 
@@ -150,6 +156,25 @@ async def set_head(tx: Tx, repo_id: int, head: CommitId, facts: Facts | None) ->
     await tx.run("DELETE FROM repo_tags WHERE repo_id = ?", repo_id)
     rows: list[Row] = [(repo_id, tag, place) for place, tag in enumerate(dict.fromkeys(facts.tags))]
     await tx.many("INSERT INTO repo_tags (repo_id, tag, place) VALUES (?, ?, ?)", rows)
+
+
+async def copy_state(tx: Tx, source_id: int, target_id: int) -> None:
+    """Branches, tags and what is read off the files; pull requests belong to the repo they were opened in."""
+    await tx.run(
+        "INSERT INTO refs (repo_id, name, commit_id, tag, updated_at)"
+        " SELECT ?, name, commit_id, tag, ? FROM refs WHERE repo_id = ? AND name NOT LIKE 'refs/pr/%'",
+        target_id, tx.now, source_id,
+    )  # fmt: skip
+    await tx.run(
+        "INSERT INTO repo_tags (repo_id, tag, place) SELECT ?, tag, place FROM repo_tags WHERE repo_id = ?",
+        target_id, source_id,
+    )  # fmt: skip
+    copied = ("head", "storage", "pipeline_tag", "library", "card", "config")
+    await tx.run(
+        f"UPDATE repos SET ({', '.join(copied)}) ="  # noqa: S608 our own columns
+        f" (SELECT {', '.join(copied)} FROM repos WHERE id = ?) WHERE id = ?",
+        source_id, target_id,
+    )  # fmt: skip
 
 
 async def touch(tx: Tx, repo_id: int) -> None:
@@ -216,7 +241,7 @@ async def search(db: Database, wanted: Search) -> list[Repo]:
         where.append(f"(repos.{sort} {before} ? OR (repos.{sort} = ? AND repos.id {before} ?))")
         values += [wanted.after[0], wanted.after[0], wanted.after[1]]
     rows = await db.scan(
-        f"SELECT {_COLUMNS}{_FROM} WHERE {' AND '.join(where)}"  # noqa: S608 values are marks
+        f"SELECT {_COLUMNS}{_FROM} WHERE {' AND '.join(where)}"
         f" ORDER BY repos.{sort} {order}, repos.id {order} LIMIT ?",
         *values, wanted.limit,
     )  # fmt: skip
@@ -227,12 +252,23 @@ def _like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-async def count(reader: Reader, namespace_id: int) -> dict[str, int]:
-    """How many repos of each type a namespace has."""
+async def count(reader: Reader, namespace_id: int, *, private: bool) -> dict[RepoType, int]:
+    """How many repos of each type a namespace has, the private ones only with `private`."""
     rows = await reader.all(
-        "SELECT type, COUNT(*) FROM repos WHERE namespace_id = ? GROUP BY type", namespace_id
+        "SELECT type, COUNT(*) FROM repos WHERE namespace_id = ? AND private <= ? GROUP BY type",
+        namespace_id, int(private),
+    )  # fmt: skip
+    return {RepoType(row[0]): row[1] for row in rows}
+
+
+async def all_tags(db: Database, type_: RepoType) -> list[str]:
+    """Every tag that some public repo has."""
+    rows = await db.scan(
+        "SELECT DISTINCT repo_tags.tag FROM repo_tags JOIN repos ON repos.id = repo_tags.repo_id"
+        " WHERE repos.type = ? AND repos.private = 0 ORDER BY repo_tags.tag",
+        type_.value,
     )
-    return {row[0]: row[1] for row in rows}
+    return [row[0] for row in rows]
 
 
 # refs
@@ -248,18 +284,30 @@ async def find_ref(reader: Reader, repo_id: int, name: str) -> CommitId | None:
     return row[0] if row else None
 
 
-async def move_ref(tx: Tx, repo_id: int, name: str, old: CommitId | None, new: CommitId) -> bool:
-    """Compare and swap; `old` None creates. False when the ref is not where the caller read it."""
+async def annotated_tags(reader: Reader, repo_id: int) -> dict[str, Oid]:
+    """The oids of the tag objects that refs lead through, by ref."""
+    rows = await reader.all("SELECT name, tag FROM refs WHERE repo_id = ? AND tag IS NOT NULL", repo_id)
+    return dict(rows)
+
+
+async def move_ref(
+    tx: Tx, repo_id: int, name: str, old: CommitId | None, new: CommitId, tag: Oid | None = None
+) -> bool:
+    """
+    Compare and swap; `old` None creates. `tag` is the annotated tag by which it leads to `new`, where there is one.
+    False when the ref is not where the caller read it.
+    """
     if old is None:
         changed = await tx.run(
-            "INSERT INTO refs (repo_id, name, commit_id, updated_at) VALUES (?, ?, ?, ?)"
+            "INSERT INTO refs (repo_id, name, commit_id, tag, updated_at) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (repo_id, name) DO NOTHING",
-            repo_id, name, new, tx.now,
+            repo_id, name, new, tag, tx.now,
         )  # fmt: skip
     else:
         changed = await tx.run(
-            "UPDATE refs SET commit_id = ?, updated_at = ? WHERE repo_id = ? AND name = ? AND commit_id = ?",
-            new, tx.now, repo_id, name, old,
+            "UPDATE refs SET commit_id = ?, tag = ?, updated_at = ?"
+            " WHERE repo_id = ? AND name = ? AND commit_id = ?",
+            new, tag, tx.now, repo_id, name, old,
         )  # fmt: skip
     return changed == 1
 

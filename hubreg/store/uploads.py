@@ -14,20 +14,24 @@ class Multipart:
 
     id: str
     repo_id: int
+    user_id: int
     sha256: Sha256
     size: int
     part_size: int
     created_at: Millis
 
 
-_COLUMNS = "id, repo_id, sha256, size, part_size, created_at"
+_COLUMNS = "id, repo_id, user_id, sha256, size, part_size, created_at"
 
 
-async def insert(tx: Tx, id_: str, repo_id: int, sha256: Sha256, size: int, part_size: int) -> None:
+async def insert(
+    tx: Tx, id_: str, repo_id: int, user_id: int, sha256: Sha256, size: int, part_size: int
+) -> Multipart:
     await tx.run(
-        f"INSERT INTO uploads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 our own columns
-        id_, repo_id, sha256, size, part_size, tx.now,
+        f"INSERT INTO uploads ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 our own columns
+        id_, repo_id, user_id, sha256, size, part_size, tx.now,
     )  # fmt: skip
+    return Multipart(id_, repo_id, user_id, sha256, size, part_size, tx.now)
 
 
 async def find(reader: Reader, id_: str) -> Multipart | None:
@@ -35,12 +39,22 @@ async def find(reader: Reader, id_: str) -> Multipart | None:
     return Multipart(*row) if row else None
 
 
-async def under_way(reader: Reader, repo_id: int, sha256: Sha256) -> Multipart | None:
+async def under_way(
+    reader: Reader, repo_id: int, user_id: int, sha256: Sha256, since: Millis
+) -> Multipart | None:
+    """The upload of this content that the user began last, not before `since`."""
     row = await reader.one(
-        f"SELECT {_COLUMNS} FROM uploads WHERE repo_id = ? AND sha256 = ?",  # noqa: S608 our own columns
-        repo_id, sha256,
+        f"SELECT {_COLUMNS} FROM uploads"  # noqa: S608 our own columns
+        " WHERE repo_id = ? AND user_id = ? AND sha256 = ? AND created_at >= ?"
+        " ORDER BY created_at DESC LIMIT 1",
+        repo_id, user_id, sha256, since,
     )  # fmt: skip
     return Multipart(*row) if row else None
+
+
+async def ids(reader: Reader) -> set[str]:
+    """Of all that are under way, or were left."""
+    return {row[0] for row in await reader.all("SELECT id FROM uploads")}
 
 
 async def older_than(reader: Reader, before: Millis) -> list[Multipart]:
@@ -58,7 +72,7 @@ async def put_part(tx: Tx, upload_id: str, number: int, etag: str) -> None:
 
 async def parts(reader: Reader, upload_id: str) -> dict[int, str]:
     rows = await reader.all("SELECT number, etag FROM upload_parts WHERE upload_id = ?", upload_id)
-    return dict((row[0], row[1]) for row in rows)
+    return {row[0]: row[1] for row in rows}
 
 
 async def delete(tx: Tx, upload_id: str) -> None:

@@ -79,6 +79,7 @@ CREATE TABLE refs (
     repo_id    INT NOT NULL REFERENCES repos (id),
     name       TEXT NOT NULL,                    -- refs/heads/main, refs/tags/v1, refs/pr/1
     commit_id  TEXT NOT NULL,
+    tag        TEXT,                             -- the annotated tag that leads to the commit, where one was pushed
     updated_at INT NOT NULL,
     PRIMARY KEY (repo_id, name)
 );
@@ -128,7 +129,8 @@ CREATE TABLE lfs_objects (                       -- which large files a repo hol
 
 CREATE TABLE uploads (                           -- multipart uploads under way
     id         TEXT NOT NULL PRIMARY KEY,
-    repo_id    INT NOT NULL REFERENCES repos (id),
+    repo_id    INT NOT NULL,                     -- of a repo that may be gone by now
+    user_id    INT NOT NULL,                     -- who began it; nobody else writes into it
     sha256     TEXT NOT NULL,
     size       INT NOT NULL,
     part_size  INT NOT NULL,

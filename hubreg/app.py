@@ -1,0 +1,96 @@
+"""
+hubreg without HTTP: every store and use case, built in one place from a frozen `Config`.
+
+`ops.directory` makes a data directory ready; `build` opens it. The server, the command line and the tests begin here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from hubreg.config import Config
+from hubreg.hub.commits import Commits
+from hubreg.hub.content import Content
+from hubreg.hub.discussions import Discussions
+from hubreg.hub.history import History
+from hubreg.hub.refs import Refs
+from hubreg.hub.repos import Repos
+from hubreg.hub.snapshots import Snapshots
+from hubreg.hub.uploads import Uploads
+from hubreg.identity.access import Access
+from hubreg.identity.accounts import Accounts
+from hubreg.identity.credentials import Credentials
+from hubreg.identity.links import Links
+from hubreg.model import Millis
+from hubreg.store.db import Clock, Database
+from hubreg.store.layout import Layout
+from hubreg.store.local import LocalBlobs
+
+
+def wall() -> Millis:
+    """The time, as rows have it."""
+    return Millis(time.time_ns() // 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What the ways in call. One per process and event loop."""
+
+    config: Config
+    clock: Clock
+    layout: Layout
+    db: Database
+    blobs: LocalBlobs
+    access: Access
+    credentials: Credentials
+    accounts: Accounts
+    links: Links
+    repos: Repos
+    snapshots: Snapshots
+    content: Content
+    refs: Refs
+    commits: Commits
+    history: History
+    uploads: Uploads
+    discussions: Discussions
+
+
+@asynccontextmanager
+async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
+    """Everything, wired and open; closed again when the block is left. The directory is ready already."""
+    layout = Layout(config.data)
+    db = Database(layout.database, clock)
+    await db.open()
+    blobs = LocalBlobs(layout)
+    try:
+        access = Access(config.anonymous)
+        links = Links(layout.read_secret(), clock)
+        snapshots = Snapshots(db, blobs)
+        commits = Commits(db, access, blobs, snapshots, config)
+        repos = Repos(db, access, blobs, commits)
+        history = History(db, access, snapshots)
+        yield App(
+            config=config,
+            clock=clock,
+            layout=layout,
+            db=db,
+            blobs=blobs,
+            access=access,
+            credentials=Credentials(db),
+            accounts=Accounts(db),
+            links=links,
+            repos=repos,
+            snapshots=snapshots,
+            content=Content(repos, snapshots),
+            refs=Refs(db, access, snapshots, commits),
+            commits=commits,
+            history=history,
+            uploads=Uploads(db, access, blobs, links, clock, config),
+            discussions=Discussions(db, access, commits, snapshots, history),
+        )
+    finally:
+        await db.close()
+        blobs.close()

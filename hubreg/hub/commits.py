@@ -1,0 +1,513 @@
+"""
+Commits: how what a repo holds changes.
+
+Every way of making one (the commit API, a merge, a squash, a revert) is the same four steps:
+
+    parse    lines of the request, contents kept as blobs on the way
+    decide   the parent's snapshot and the plan give the new trees; what must not be is refused
+    draft    everything of the commit but its time, and with it its id: `Draft`
+    record   one transaction: the ref moves from where it was read, the objects, rows and the log follow
+
+A blob or object that was written and is never recorded is harmless: nobody can see it. Two writers on one parent: the
+second finds the ref moved and starts again from "decide", unless it named the parent it wants, then it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from hubreg.config import Config
+from hubreg.errors import Conflict, EntryNotFound, Invalid, Moved, RevisionNotFound, TooLarge
+from hubreg.formats import gitattributes, gitobjects, lastcommits, lfs
+from hubreg.formats.commitlines import Candidate, FileLine, Line, Preupload
+from hubreg.formats.gitobjects import Change, Folder, Put, Remove
+from hubreg.hub import recording
+from hubreg.hub.frontpage import FrontPage
+from hubreg.hub.recording import STALE, Made
+from hubreg.hub.snapshots import MAIN, Snapshot, Snapshots
+from hubreg.identity.access import Access
+from hubreg.model import (
+    Action,
+    Actor,
+    AddFile,
+    AddLfs,
+    CommitHeader,
+    CommitId,
+    CommitPlan,
+    CopyFile,
+    DeleteFile,
+    DeleteFolder,
+    GitCommit,
+    Oid,
+    Operation,
+    RepoType,
+    Sha256,
+    Signature,
+)
+from hubreg.store import discussions, log, objects, repos
+from hubreg.store.blobs import Blobs
+from hubreg.store.db import Database, Tx
+from hubreg.store.objects import Commit, File
+from hubreg.store.repos import Facts, Repo
+
+_ATTEMPTS = 20  # to win against other writers of the same branch
+_PAUSE = 0.002  # seconds, times the attempts so far
+_BATCH = 8 << 20  # bytes of inline content that are kept as blobs with one trip to the disk
+_CARD_LIMIT = 1 << 20
+_OPERATIONS = 100_000  # of one commit; clients split theirs at 1 000
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """`pull`: the number of the pull request that the commit opened."""
+
+    id: CommitId
+    pull: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    How a client is to send a file. `oid` names what the path holds now, in the form that the client compares: sha256
+    for a file in LFS, git's SHA-1 for another (CLIENT_API 3).
+    """
+
+    path: str
+    lfs: bool
+    ignore: bool
+    oid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """
+    A commit that is ready to be recorded, but for its time.
+
+    `trees` are the tree objects that are new with it, `files` what the oids of its new files stand for, `folders` the
+    folders it changes, each with the commit that last changed each entry before.
+    """
+
+    tree: Oid
+    parents: tuple[CommitId, ...]
+    message: str
+    trees: Mapping[Oid, bytes]
+    files: Sequence[File]
+    folders: Mapping[str, tuple[Folder, Mapping[str, CommitId]]]
+    facts: Facts | None = None
+
+
+class Turns:
+    """
+    Whose turn it is to move a ref, among the tasks of this process. What was just written is not yet to be read while
+    its group is being made durable, so whoever does not wait would only build on a parent that is gone.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, repo: Repo, ref: str) -> asyncio.Lock:
+        return self._locks.setdefault((repo.id, ref), asyncio.Lock())
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A plan, and what the oids of its new files stand for."""
+
+    plan: CommitPlan
+    files: dict[Oid, File] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commits:
+    db: Database
+    access: Access
+    blobs: Blobs
+    snapshots: Snapshots
+    config: Config
+    turns: Turns = field(default_factory=Turns)
+
+    # what a client asks before it uploads
+
+    async def preupload(
+        self, actor: Actor, repo: Repo, revision: str, asked: Preupload, *, propose: bool = False
+    ) -> tuple[CommitId, list[Decision]]:
+        """How to send each file, in the order asked, and the commit that the answer is about."""
+        self.access.require(actor, Action.PROPOSE if propose else Action.WRITE, repo)
+        snapshot = await self.snapshots.at(repo, revision)
+        attributes = gitattributes.Attributes(
+            asked.gitattributes
+            if asked.gitattributes is not None
+            else await self._text(snapshot, ".gitattributes")
+        )
+        ignore = gitattributes.Ignore(
+            asked.gitignore if asked.gitignore is not None else await self._text(snapshot, ".gitignore")
+        )
+        present = {e.path: e for e in await self.snapshots.entries(snapshot, [c.path for c in asked.files])}
+        decisions = []
+        for candidate in asked.files:
+            entry = present.get(candidate.path)
+            held = entry.etag if entry is not None and entry.sha256 is not None else None
+            large = self._is_large(candidate, attributes)
+            decisions.append(Decision(candidate.path, large, ignore.ignores(candidate.path), held))
+        return snapshot.commit, decisions
+
+    def _is_large(self, candidate: Candidate, attributes: gitattributes.Attributes) -> bool:
+        if candidate.size == 0:
+            return False  # git-lfs makes no pointer for an empty file
+        if candidate.size > self.config.regular_max or attributes.is_lfs(candidate.path):
+            return True
+        return gitattributes.looks_binary(candidate.sample)
+
+    async def _text(self, snapshot: Snapshot, path: str) -> str:
+        content = await self.snapshots.read(snapshot, path, _CARD_LIMIT)
+        return (content or b"").decode("utf-8", "replace")
+
+    # the commit API
+
+    async def commit(
+        self, actor: Actor, repo: Repo, revision: str, lines: AsyncIterator[Line], *, propose: bool = False
+    ) -> Committed:
+        """
+        Commit what the lines say to a branch or pull request, or with `propose` open a pull request against it.
+
+        Raises `RevisionNotFound` where `revision` is neither, `Moved` where the branch is not at the parent that the
+        header names, `Invalid` and its kind for a plan that cannot be.
+        """
+        self.access.require(actor, Action.PROPOSE, repo)  # `target` asks for more
+        ref = await self.target(actor, repo, revision, propose=propose)
+        plan = await self._take(lines)
+        header = plan.plan.header
+        message = _message(header.summary, header.description)
+        facts = repo.ref.type if ref == MAIN and not propose else None
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self.turns.of(repo, ref):
+                    base = await self._base(repo, ref, header, propose=propose)
+                    draft = await self._draft_plan(base, plan, message, facts=facts)
+                    async with self.db.write() as tx:
+                        if propose:
+                            return await self._propose(tx, actor, repo, ref, header, draft)
+                        return Committed(await self.record(tx, actor, repo, ref, base.commit, draft))
+            except Moved:
+                if header.parent is not None:
+                    raise
+                await asyncio.sleep(_PAUSE * attempt)  # another process was first
+        raise Moved(STALE, hint="Too many others commit to this branch at the same time.")
+
+    async def target(self, actor: Actor, repo: Repo, revision: str, *, propose: bool = False) -> str:
+        """
+        The ref that a commit to `revision` moves, with the right to move it checked. Raises `RevisionNotFound` for
+        what is no branch and no pull request: commits go to names that move.
+        """
+        ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
+        if await repos.find_ref(self.db, repo.id, ref) is None or ref.startswith("refs/tags/"):
+            raise RevisionNotFound(f"Invalid rev id: {revision}")
+        if not propose:
+            await self.require_move(actor, repo, ref)
+        return ref
+
+    async def require_move(self, actor: Actor, repo: Repo, ref: str) -> None:
+        """Raise unless the actor may move a ref: any for who may write, an open pull request for its author."""
+        if not await self._owns(actor, repo, ref):
+            self.access.require(actor, Action.WRITE, repo)
+
+    async def _owns(self, actor: Actor, repo: Repo, ref: str) -> bool:
+        """Whether the ref is a pull request of the actor's own, which its author may push to."""
+        number = ref.removeprefix("refs/pr/")
+        if number == ref or not number.isdigit():
+            return False
+        found = await discussions.find(self.db, repo.id, int(number))
+        return found is not None and found.author_id == actor.user_id and found.status in ("draft", "open")
+
+    async def _base(self, repo: Repo, ref: str, header: CommitHeader, *, propose: bool) -> Snapshot:
+        """The snapshot to build on: the ref's, which must be the parent named; for a proposal, the parent itself."""
+        base = await self.snapshots.at(repo, ref)
+        if header.parent is None:
+            return base
+        if propose:
+            return await self.snapshots.at(repo, header.parent)
+        if not base.commit.startswith(header.parent.lower()):
+            raise Moved(STALE)
+        return base
+
+    async def _take(self, lines: AsyncIterator[Line]) -> _Plan:
+        """Collect the plan; contents go to the blob store in batches, so that memory holds one batch and one line."""
+        header: CommitHeader | None = None
+        operations: list[Operation | FileLine] = []
+        files: dict[Oid, File] = {}
+        batch: list[tuple[int, FileLine]] = []
+        held = 0
+
+        async def keep() -> None:
+            contents = await self.blobs.put([line.content for _, line in batch])
+            for (place, line), content in zip(batch, contents, strict=True):
+                oid = content.oid or gitobjects.object_oid("blob", line.content)
+                files[oid] = File(oid, content.sha256, content.size, False, 0)
+                operations[place] = AddFile(line.path, oid, content.sha256, content.size)
+            batch.clear()
+
+        async for line in lines:
+            if isinstance(line, CommitHeader):
+                header = line
+                continue
+            operations.append(line)
+            if len(operations) > _OPERATIONS:
+                raise TooLarge(f"A commit may have {_OPERATIONS} operations.", hint="Make several commits.")
+            if isinstance(line, FileLine):
+                batch.append((len(operations) - 1, line))
+                held += len(line.content)
+                if held >= _BATCH:
+                    await keep()
+                    held = 0
+        if batch:
+            await keep()
+        if header is None:
+            raise Invalid("A commit begins with a line with the key `header`.")
+        done = tuple(operation for operation in operations if not isinstance(operation, FileLine))
+        return _Plan(CommitPlan(header, done), files)
+
+    # deciding
+
+    async def _draft_plan(
+        self, base: Snapshot, plan: _Plan, message: str, *, facts: RepoType | None
+    ) -> Draft:
+        edits, files = await self._edits(base, plan)
+        return await self.draft(base, edits, files, message, (base.commit,), facts=facts)
+
+    async def _edits(self, base: Snapshot, plan: _Plan) -> tuple[list[Put | Remove], dict[Oid, File]]:
+        """What the plan does to the tree. Raises `Invalid` for large files that were never sent."""
+        files = dict(plan.files)
+        edits: list[Put | Remove] = []
+        large: list[AddLfs] = [o for o in plan.plan.operations if isinstance(o, AddLfs)]
+        held = await objects.has_large(self.db, base.repo.id, [o.sha256 for o in large])
+        _refuse_missing(large, held)
+        for operation in plan.plan.operations:
+            match operation:
+                case AddFile(path, oid):
+                    edits.append(Put(path, oid))
+                case AddLfs(path, sha256):
+                    file = _pointer(sha256, held[sha256])
+                    files[file.oid] = file
+                    edits.append(Put(path, file.oid))
+                case DeleteFile(path):
+                    edits.append(Remove(path))
+                case DeleteFolder(path):
+                    edits.append(Remove(path, folder=True))
+                case CopyFile(path, source, revision):
+                    origin = await self._source(base, source, revision)
+                    edits.append(Put(path, origin))
+        edits += await self._attributes(base, plan, large, files)
+        return edits, files
+
+    async def _source(self, base: Snapshot, path: str, revision: str | None) -> Oid:
+        snapshot = base if revision is None else await self.snapshots.at(base.repo, revision)
+        entry = await self.snapshots.find_entry(snapshot, path)
+        if entry is None or entry.sha256 is None:
+            raise EntryNotFound(
+                f"{path} cannot be copied: there is no such file.", headers={"X-Repo-Commit": snapshot.commit}
+            )
+        return entry.oid
+
+    async def _attributes(
+        self, base: Snapshot, plan: _Plan, large: Sequence[AddLfs], files: dict[Oid, File]
+    ) -> list[Put]:
+        """
+        The edit that makes `.gitattributes` cover large files that no rule of it covers (HUB 8.3): a git client would
+        otherwise take their pointers for the files themselves.
+        """
+        if not large:
+            return []
+        text = await self._text(base, ".gitattributes")
+        for operation in plan.plan.operations:
+            if isinstance(operation, AddFile) and operation.path == ".gitattributes":
+                text = (await self.snapshots.blob(operation.sha256)).decode("utf-8", "replace")
+        attributes = gitattributes.Attributes(text)
+        rules = [gitattributes.rule_for(o.path) for o in large if not attributes.is_lfs(o.path)]
+        if not rules:
+            return []
+        if text and not text.endswith("\n"):
+            text += "\n"
+        [content] = await self.blobs.put([(text + "".join(f"{rule}\n" for rule in rules)).encode()])
+        oid = Oid(content.oid or "")
+        files[oid] = File(oid, content.sha256, content.size, False, 0)
+        return [Put(".gitattributes", oid)]
+
+    async def draft(
+        self,
+        base: Snapshot | None,
+        edits: Sequence[Put | Remove],
+        files: Mapping[Oid, File],
+        message: str,
+        parents: tuple[CommitId, ...],
+        *,
+        facts: RepoType | None = None,
+    ) -> Draft:
+        """
+        The commit that `edits` make of a snapshot (None: of nothing), on `parents`, the first of which is the line of
+        history that "last changed by" follows. `facts`: it will be `main` of such a repo, so
+        read off what lists show.
+        """
+        root = base.tree if base is not None else gitobjects.EMPTY_TREE
+        edited = await self.snapshots.drive(gitobjects.edit(root, edits))
+        return await self._drafted(
+            base, edited.root, edited.trees, edited.folders, files, message, parents, facts=facts
+        )
+
+    async def _drafted(
+        self,
+        base: Snapshot | None,
+        root: Oid,
+        trees: Mapping[Oid, bytes],
+        changed: Mapping[str, Folder],
+        files: Mapping[Oid, File],
+        message: str,
+        parents: tuple[CommitId, ...],
+        *,
+        facts: RepoType | None = None,
+    ) -> Draft:
+        folders = dict(changed)
+        if "" not in folders:  # nothing changed: the commit still needs its row for the root
+            entries = (await self.snapshots.tree(root)).entries
+            folders[""] = Folder(entries, frozenset())
+        before = {
+            path: (folder, await self.snapshots.last_changes(base, path) if base is not None else {})
+            for path, folder in folders.items()
+        }
+        read = await FrontPage(self.snapshots, trees, files).read(facts, root) if facts else None
+        return Draft(root, parents, message, trees, list(files.values()), before, read)
+
+    # recording
+
+    async def record(
+        self, tx: Tx, actor: Actor, repo: Repo, ref: str, old: CommitId | None, draft: Draft
+    ) -> CommitId:
+        """
+        Make the draft a commit and move `ref` from `old` (None: create it) to it, in the caller's transaction.
+
+        Raises `Moved` when the ref is elsewhere by now. Whoever follows the log learns of it there.
+        """
+        seconds = tx.now // 1000
+        who = Signature(actor.name or "system", f"{actor.name or 'system'}@users.noreply.hubreg", seconds)
+        data = gitobjects.render_commit(GitCommit(draft.tree, draft.parents, who, who, draft.message))
+        commit = CommitId(gitobjects.object_oid("commit", data))
+        kept = [(str(oid), "tree", tree) for oid, tree in draft.trees.items()]
+        await objects.put_objects(tx, [*kept, (commit, "commit", data)])
+        await objects.put_files(tx, draft.files)
+        folders = [
+            (path, lastcommits.render(lastcommits.step(before, folder, commit)))
+            for path, (folder, before) in draft.folders.items()
+        ]
+        row = await self._row(tx, repo, commit, draft, actor, seconds)
+        await recording.keep(tx, repo, [Made(row, folders)])
+        await recording.move(tx, actor, repo, ref, old, commit, facts=draft.facts, commits=[row])
+        return commit
+
+    async def _row(
+        self, tx: Tx, repo: Repo, commit: CommitId, draft: Draft, actor: Actor, seconds: int
+    ) -> Commit:
+        parent = draft.parents[0] if draft.parents else None
+        before = await objects.find_commit(tx, repo.id, parent) if parent is not None else None
+        title, _, rest = draft.message.partition("\n")
+        return Commit(
+            commit,
+            draft.tree,
+            parent,
+            before.depth + 1 if before is not None else 1,
+            title,
+            rest.strip("\n"),
+            actor.name or "system",
+            type(tx.now)(seconds * 1000),
+        )
+
+    async def _propose(
+        self, tx: Tx, actor: Actor, repo: Repo, ref: str, header: CommitHeader, draft: Draft
+    ) -> Committed:
+        """Open a pull request that holds one commit."""
+        number = await discussions.open_pull(
+            tx, repo.id, title=header.summary, description=header.description, author_id=actor.user_id,
+            base=ref, draft=False,
+        )  # fmt: skip
+        commit = await self.record(tx, actor, repo, f"refs/pr/{number}", None, draft)
+        await log.append(tx, actor, "repo:pull:open", str(repo.ref), number=number, base=ref)
+        return Committed(commit, number)
+
+    async def squash(self, actor: Actor, repo: Repo, branch: str, message: str = "") -> CommitId:
+        """Replace a branch's history by one commit with the same files."""
+        self.access.require(actor, Action.WRITE, repo)
+        ref = await self.target(actor, repo, branch)
+        title = message.strip() or f"Super-squash branch '{branch}'"
+        async with self.turns.of(repo, ref):
+            base = await self.snapshots.at(repo, ref)
+            folders = await self.snapshots.drive(gitobjects.changed_folders(None, base.tree))
+            draft = await self._drafted(None, base.tree, {}, folders, {}, _message(title), ())
+            async with self.db.write() as tx:
+                return await self.record(tx, actor, repo, ref, base.commit, draft)
+
+    async def revert(
+        self, actor: Actor, repo: Repo, branch: str, commit: str, summary: str | None = None
+    ) -> CommitId:
+        """
+        Undo one commit of a branch by another on top. Raises `Conflict` where a file that it changed has been changed
+        again since: undoing would lose that.
+        """
+        self.access.require(actor, Action.WRITE, repo)
+        ref = await self.target(actor, repo, branch)
+        async with self.turns.of(repo, ref):
+            return await self._revert(actor, repo, ref, commit, summary)
+
+    async def _revert(self, actor: Actor, repo: Repo, ref: str, commit: str, summary: str | None) -> CommitId:
+        wanted = await self.snapshots.at(repo, commit)
+        row = await objects.find_commit(self.db, repo.id, wanted.commit)
+        parent = await self.snapshots.of(repo, row.parent) if row is not None and row.parent else None
+        done = await self.snapshots.drive(gitobjects.diff(parent.tree if parent else None, wanted.tree))
+        base = await self.snapshots.at(repo, ref)
+        if not await objects.is_ancestor(self.db, repo.id, wanted.commit, base.commit):
+            raise Invalid(f"The commit {wanted.commit} is not part of {ref}.")
+        now = await self.snapshots.drive(gitobjects.diff(wanted.tree, base.tree))
+        undone = [Change(change.path, change.new, change.old) for change in done]
+        clashes = sorted({change.path for change in now} & {change.path for change in undone})
+        if clashes:
+            raise Conflict(
+                f"These files were changed again since {wanted.commit[:7]}: {', '.join(clashes[:20])}.",
+                body={"files": clashes},
+            )
+        title = summary or f'Revert "{row.title if row else ""}"'
+        message = _message(title, f"This reverts commit {wanted.commit}.")
+        facts = repo.ref.type if ref == MAIN else None
+        draft = await self.draft(base, edits_of(undone), {}, message, (base.commit,), facts=facts)
+        async with self.db.write() as tx:
+            return await self.record(tx, actor, repo, ref, base.commit, draft)
+
+
+def edits_of(changes: Iterable[Change]) -> list[Put | Remove]:
+    """The edits that make the changes; what goes away first, so that a file may become a folder."""
+    gone: list[Put | Remove] = [Remove(c.path) for c in changes if c.new is None]
+    put: list[Put | Remove] = [Put(c.path, c.new.oid, c.new.mode) for c in changes if c.new is not None]
+    return gone + put
+
+
+def _pointer(sha256: Sha256, size: int) -> File:
+    text = lfs.render_pointer(sha256, size)
+    return File(gitobjects.object_oid("blob", text), sha256, size, True, len(text))
+
+
+def _refuse_missing(large: Sequence[AddLfs], held: Mapping[Sha256, int]) -> None:
+    missing = [o.path for o in large if o.sha256 not in held]
+    if missing:
+        raise Invalid(
+            "Your push was rejected because an LFS pointer pointed to a file that does not exist."
+            f" Offending file: - {missing[0]}",
+            hint="Send the file's content first; the commit names it by its sha256.",
+        )
+    for o in large:
+        if o.size is not None and o.size != held[o.sha256]:
+            raise Invalid(f"{o.path} has {held[o.sha256]} bytes, not {o.size}.")
+
+
+def _message(summary: str, description: str = "") -> str:
+    title = " ".join(summary.split()) or "Update"
+    body = description.strip()
+    return f"{title}\n\n{body}" if body else title

@@ -1,0 +1,83 @@
+"""What has happened to a repo: its commits, and what lies between two of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from hubreg.errors import Invalid, RevisionNotFound
+from hubreg.formats import gitobjects, lfs, textdiff
+from hubreg.formats.gitobjects import Change, TreeEntry
+from hubreg.hub.snapshots import Snapshots
+from hubreg.identity.access import Access
+from hubreg.model import Action, Actor, CommitId
+from hubreg.store import objects
+from hubreg.store.db import Database
+from hubreg.store.objects import Commit
+from hubreg.store.repos import Repo
+
+# A pair of hostile texts costs a fifth of a second, and nobody reads more.
+_DIFF_FILES = 300
+_DIFF_CHARACTERS = 10 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    base: CommitId
+    head: CommitId
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    db: Database
+    access: Access
+    snapshots: Snapshots
+
+    async def commits(
+        self, actor: Actor, repo: Repo, revision: str, skip: int = 0, limit: int = 50
+    ) -> tuple[list[Commit], int]:
+        """Commits from a revision towards the root, newest first, and how many there are in all."""
+        self.access.require(actor, Action.READ, repo)
+        start = await objects.find_commit(self.db, repo.id, await self.snapshots.resolve(repo, revision))
+        if start is None:
+            raise RevisionNotFound(f"Invalid rev id: {revision}")
+        return await objects.history(self.db, repo.id, start.id, skip, limit), start.depth
+
+    async def compare(self, actor: Actor, repo: Repo, base: str, head: str) -> Comparison:
+        """The files that differ between two revisions, by path."""
+        self.access.require(actor, Action.READ, repo)
+        old, new = await self.snapshots.at(repo, base), await self.snapshots.at(repo, head)
+        changes = await self.snapshots.drive(gitobjects.diff(old.tree, new.tree))
+        return Comparison(old.commit, new.commit, changes)
+
+    async def compare_text(self, actor: Actor, repo: Repo, base: str, head: str) -> str:
+        """
+        The differences as `git diff` would print them, large files by their pointers.
+
+        Raises `Invalid` where that would be more than anybody reads: the list of files is there still.
+        """
+        comparison = await self.compare(actor, repo, base, head)
+        if len(comparison.changes) > _DIFF_FILES:
+            raise Invalid(
+                f"{len(comparison.changes)} files differ, too many for a diff in text.",
+                hint="Ask without `raw` for the list of files.",
+            )
+        parts: list[str] = []
+        for change in comparison.changes:
+            old, new = await self._version(change.old), await self._version(change.new)
+            parts.append(await asyncio.to_thread(textdiff.unified, change.path, old, new))
+            if sum(map(len, parts)) > _DIFF_CHARACTERS:
+                raise Invalid("The differences are too many for a diff in text.")
+        return "".join(parts)
+
+    async def _version(self, entry: TreeEntry | None) -> textdiff.Version | None:
+        if entry is None:
+            return None
+        file = (await self.snapshots.blobs([entry.oid]))[entry.oid]
+        content = None
+        if file.lfs:
+            content = lfs.render_pointer(file.sha256, file.size)
+        elif file.size <= textdiff.MAX_SIZE:
+            content = await self.snapshots.blob(file.sha256)
+        return textdiff.Version(entry.oid, entry.mode, content)

@@ -6,6 +6,7 @@ hubreg without HTTP: every store and use case, built in one place from a frozen 
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,19 +16,30 @@ from hubreg.config import Config
 from hubreg.hub.commits import Commits
 from hubreg.hub.content import Content
 from hubreg.hub.discussions import Discussions
+from hubreg.hub.git import Git
 from hubreg.hub.history import History
+from hubreg.hub.packing import Packing
+from hubreg.hub.pushes import Pushes
 from hubreg.hub.refs import Refs
 from hubreg.hub.repos import Repos
 from hubreg.hub.snapshots import Snapshots
 from hubreg.hub.uploads import Uploads
+from hubreg.hub.xet import Xet
+from hubreg.hub.xet_dedup import XetDedup
+from hubreg.hub.xet_reconstruction import Reconstructions
+from hubreg.hub.xet_tokens import XetTokens
+from hubreg.hub.xet_uploads import XetUploads
 from hubreg.identity.access import Access
 from hubreg.identity.accounts import Accounts
 from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
 from hubreg.model import Millis
+from hubreg.store.blobs import Blobs
 from hubreg.store.db import Clock, Database
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
+from hubreg.store.xetblobs import XetBlobs
+from hubreg.store.xorbs import Xorbs
 
 
 def wall() -> Millis:
@@ -43,7 +55,7 @@ class App:
     clock: Clock
     layout: Layout
     db: Database
-    blobs: LocalBlobs
+    blobs: Blobs
     access: Access
     credentials: Credentials
     accounts: Accounts
@@ -56,6 +68,9 @@ class App:
     history: History
     uploads: Uploads
     discussions: Discussions
+    xet: Xet
+    git: Git
+    pushes: Pushes
 
 
 @asynccontextmanager
@@ -64,14 +79,17 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
     layout = Layout(config.data)
     db = Database(layout.database, clock)
     await db.open()
-    blobs = LocalBlobs(layout)
+    plain, xorbs = LocalBlobs(layout), Xorbs(layout, db)
+    blobs = XetBlobs(plain, xorbs, db)
     try:
         access = Access(config.anonymous)
-        links = Links(layout.read_secret(), clock)
+        secret = layout.read_secret()
+        links = Links(secret, clock)
         snapshots = Snapshots(db, blobs)
         commits = Commits(db, access, blobs, snapshots, config)
         repos = Repos(db, access, blobs, commits)
         history = History(db, access, snapshots)
+        packing = Packing(db, blobs)
         yield App(
             config=config,
             clock=clock,
@@ -90,7 +108,17 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             history=history,
             uploads=Uploads(db, access, blobs, links, clock, config),
             discussions=Discussions(db, access, commits, snapshots, history),
+            xet=Xet(
+                db,
+                XetTokens(db, access, links, config),
+                XetUploads(db, xorbs, clock, config),
+                Reconstructions(db, xorbs, links),
+                XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),
+            ),
+            git=Git(db, access, packing),
+            pushes=Pushes(db, access, packing, commits, layout),
         )
     finally:
         await db.close()
-        blobs.close()
+        plain.close()
+        xorbs.close()

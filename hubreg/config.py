@@ -21,6 +21,7 @@ from hubreg.errors import Unusable
 
 Network = IPv4Network | IPv6Network
 MIB = 1 << 20
+_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -57,6 +58,9 @@ class Config:
     part_size: int = _setting(64 * MIB, "Bytes in each part of a multipart upload.")
     multipart_from: int = _setting(1024 * MIB, "Files from this many bytes on are sent in parts.")
     link_seconds: int = _setting(6 * 3600, "How long the URLs that an upload is sent to are good for.")
+    xet_epoch: int = _setting(
+        1, "Part of the URL under which Xet clients remember what they sent; raise it when stored data was lost."
+    )
 
     def __post_init__(self) -> None:
         self.proxies()
@@ -70,7 +74,7 @@ class Config:
             raise Unusable(f"workers must be at least 1, not {self.workers}.")
         if self.graceful_seconds < 0:
             raise Unusable(f"graceful_seconds must be at least 0, not {self.graceful_seconds}.")
-        for name in ("regular_max", "lfs_max", "part_size", "multipart_from", "link_seconds"):
+        for name in ("regular_max", "lfs_max", "part_size", "multipart_from", "link_seconds", "xet_epoch"):
             if getattr(self, name) < 1:
                 raise Unusable(f"{name} must be at least 1.")
 
@@ -138,4 +142,4 @@ def _cast(name: str, value: Any, kind: type, source: str) -> Any:
         return int(value)
     if type(value) is kind:
         return value
-    raise Unusable(f"{source}: {name} must be {kind.__name__}, not {value!r}.")
+    raise Unusable(f"{source}: {name} must be {_KINDS.get(kind, 'a path')}, not {value!r}.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 Sha256 = NewType("Sha256", str)  # 64 lower-case hex digits, of content
+XetHash = NewType("XetHash", str)  # 64 lower-case hex digits, of a xorb or a file, in Xet's string form
 Oid = NewType("Oid", str)  # 40 lower-case hex digits, git's name of a blob or tree
 CommitId = NewType("CommitId", str)  # 40 lower-case hex digits, of a git commit
 Millis = NewType("Millis", int)  # milliseconds since 1970 UTC

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hubreg.errors import Damaged, Invalid, TooLarge
+from hubreg.formats.conditional import content_range
+from hubreg.store.threads import run_in
 
 BATCH = 1 << 20  # what one trip to a thread carries
 SMALL = 256 << 10  # a body below this is not worth taking off the socket by another thread
@@ -55,22 +57,8 @@ class Sink(Protocol):
 
 
 async def threaded(function: Callable[..., T], *args: Any) -> T:
-    """
-    Run `function` in a thread; when cancelled, wait for it before passing the cancellation on.
-
-    `asyncio.to_thread` returns at once when cancelled while its thread runs on: whoever then closes the file
-    that the thread still writes to may see the bytes arrive in another file that got the same descriptor.
-    """
-    work = asyncio.get_running_loop().run_in_executor(None, function, *args)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # taken note of: the cancellation is what counts now
-        raise
+    """Run `function` in one of the loop's threads; never left running by a caller that was cancelled."""
+    return await run_in(None, function, *args)
 
 
 class FileBody(Response):
@@ -79,8 +67,8 @@ class FileBody(Response):
 
     `source` is a path, opened when the body is sent (never for HEAD); an open descriptor, which this
     response owns and closes; or the whole content of a small file. `Content-Length` is always set,
-    `Content-Range` with status 206. A file that turns out shorter than `end` is `Damaged`: before the first
-    byte that is an answer, later a cut connection.
+    `Content-Range` with status 206. A file that is missing or turns out shorter than `end` is `Damaged`: before
+    the first byte that is an answer, later a cut connection.
     """
 
     def __init__(
@@ -102,7 +90,8 @@ class FileBody(Response):
         self.raw_headers = _raw(headers)
         self.raw_headers.append((b"content-length", b"%d" % (self.end - self.start)))
         if status == 206:
-            self.raw_headers.append((b"content-range", b"bytes %d-%d/%d" % (self.start, self.end - 1, size)))
+            piece = content_range(self.start, self.end, size)
+            self.raw_headers.append((b"content-range", piece.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if isinstance(self.source, bytes) or scope["method"] == "HEAD" or self.start == self.end:
@@ -114,7 +103,7 @@ class FileBody(Response):
             await self._begin(send)
             await send({"type": "http.response.body", "body": body})
             return
-        opened = self.source if isinstance(self.source, int) else os.open(self.source, os.O_RDONLY)
+        opened = self.source if isinstance(self.source, int) else _open(self.source)
         try:
             if os.fstat(opened).st_size < self.end:
                 raise Damaged("The stored file is shorter than it should be.")
@@ -131,9 +120,8 @@ class FileBody(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
     async def _copy(self, opened: int, receive: Receive, send: Send) -> None:
-        """Read and send by turns. `send` is silent about a client that left, so `receive` is watched."""
-        gone = asyncio.ensure_future(_departure(receive))
-        try:
+        """Read and send by turns."""
+        async with _departures(receive) as gone:
             at = self.start
             while at < self.end and not gone.done():
                 data = await threaded(os.pread, opened, min(BATCH, self.end - at), at)
@@ -141,16 +129,168 @@ class FileBody(Response):
                     raise Damaged("The stored file became shorter while it was sent.")
                 at += len(data)
                 await send({"type": "http.response.body", "body": data, "more_body": at < self.end})
+
+
+class StreamBody(Response):
+    """
+    A response whose body, the bytes from `start` up to `end` of something of `size` bytes, is made while it is sent.
+
+    Nothing of `content` is taken for HEAD. What it raises before its first piece is an answer, later a cut connection.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        size: int,
+        start: int = 0,
+        end: int | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.content = content
+        self.left = (size if end is None else end) - start
+        self.status_code = status
+        self.background = None
+        self.raw_headers = _raw(headers)
+        self.raw_headers.append((b"content-length", b"%d" % self.left))
+        if status == 206:
+            self.raw_headers.append(
+                (b"content-range", content_range(start, start + self.left, size).encode())
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD" or not self.left:
+            await send(begin)
+            await send({"type": "http.response.body"})
+            return
+        piece = await anext(self.content, b"")
+        await send(begin)
+        async with _departures(receive) as gone:
+            while piece and not gone.done():
+                self.left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": self.left > 0})
+                piece = await anext(self.content, b"") if self.left else b""
+            if self.left and not gone.done():
+                raise Damaged("The content ended before its announced length.")
+
+
+class PiecesBody(Response):
+    """
+    A response whose body is put together of bytes, and of ranges (start, end) of one file, in that order.
+
+    Large ranges go the way of `FileBody`; small ones are read together, for each trip costs more than the copy.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        pieces: Sequence[bytes | tuple[int, int]],
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.source, self.pieces = source, pieces
+        self.status_code = status
+        self.background = None
+        self.raw_headers = _raw(headers)
+        self.raw_headers.append((b"content-length", b"%d" % sum(map(_length, pieces))))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD":
+            await send(begin)
+            await send({"type": "http.response.body"})
+            return
+        opened = _open(self.source)
+        try:
+            if os.fstat(opened).st_size < max(piece[1] for piece in self.pieces if isinstance(piece, tuple)):
+                raise Damaged("The stored file is shorter than it should be.")
+            await send(begin)
+            async with _departures(receive) as gone:
+                await self._send(opened, send, gone, large=ZERO_COPY in scope.get("extensions", ()))
         finally:
-            gone.cancel()
-            with suppress(asyncio.CancelledError):
-                await gone
+            os.close(opened)
+
+    async def _send(self, opened: int, send: Send, gone: asyncio.Future[None], *, large: bool) -> None:
+        batch: list[bytes | tuple[int, int]] = []
+        for piece in _cut(self.pieces, None if large else BATCH):
+            if large and isinstance(piece, tuple) and _length(piece) >= BATCH:
+                await self._flush(opened, send, batch)
+                start, end = piece
+                await send(
+                    {
+                        "type": ZERO_COPY,
+                        "file": opened,
+                        "offset": start,
+                        "count": end - start,
+                        "more_body": True,
+                    }
+                )
+            else:
+                batch.append(piece)
+                if sum(map(_length, batch)) >= BATCH:
+                    await self._flush(opened, send, batch)
+            if gone.done():
+                return
+        await self._flush(opened, send, batch)
+        await send({"type": "http.response.body"})
+
+    async def _flush(self, opened: int, send: Send, batch: list[bytes | tuple[int, int]]) -> None:
+        if batch:
+            body = await threaded(_gathered, opened, batch)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            batch.clear()
+
+
+def _length(piece: bytes | tuple[int, int]) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+
+
+def _cut(pieces: Sequence[bytes | tuple[int, int]], limit: int | None) -> Iterator[bytes | tuple[int, int]]:
+    """The same pieces, ranges longer than `limit` in several."""
+    for piece in pieces:
+        if limit is None or isinstance(piece, bytes):
+            yield piece
+            continue
+        for start in range(piece[0], piece[1], limit):
+            yield start, min(piece[1], start + limit)
+
+
+def _gathered(opened: int, pieces: Sequence[bytes | tuple[int, int]]) -> bytes:
+    parts = [
+        piece if isinstance(piece, bytes) else os.pread(opened, piece[1] - piece[0], piece[0])
+        for piece in pieces
+    ]
+    if any(len(part) != _length(piece) for part, piece in zip(parts, pieces, strict=True)):
+        raise Damaged("The stored file became shorter while it was sent.")
+    return b"".join(parts)
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise Damaged("The stored file is missing.") from None
 
 
 def _raw(headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]] | None) -> list[tuple[bytes, bytes]]:
     if isinstance(headers, Mapping):
         return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     return list(headers or ())
+
+
+@asynccontextmanager
+async def _departures(receive: Receive) -> AsyncIterator[asyncio.Future[None]]:
+    """Done as soon as the client leaves: `send` is silent about that, so `receive` is watched."""
+    gone = asyncio.ensure_future(_departure(receive))
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
 
 
 async def _departure(receive: Receive) -> None:

@@ -127,7 +127,7 @@ def _file(wire: _File, where: str, max_content: int) -> list[Line]:
     if wire.content is not None:
         content = _content(wire.content, wire.encoding, where)
         if len(content) > max_content:
-            raise Invalid(_too_large(max_content, path))
+            raise Invalid(too_large(max_content, path))
         return [*_moved_from(wire.old_path, path, where), FileLine(path, content)]
     if wire.old_path is None:
         raise Invalid(f"{where}: `file` needs `content`")
@@ -167,7 +167,7 @@ def _deleted_folder(wire: _Deleted, where: str) -> list[Line]:
     return [DeleteFolder(_path(wire.path.removesuffix("/"), where))]
 
 
-def _too_large(max_content: int, path: str | None) -> str:
+def too_large(max_content: int, path: str | None) -> str:
     """The Hub's words for a file that belongs into large file storage (HUB 8.5)."""
     limit = f"{max_content // (1 << 20)} MiB" if max_content >= 1 << 20 else f"{max_content} bytes"
     offending = f" Offending files: - {path}" if path else ""
@@ -224,7 +224,7 @@ class CommitParser:
 
     def _hold(self, piece: bytes) -> None:
         if len(self._line) + len(piece) > self._max_line:
-            raise Invalid(_too_large(self._max_content, None))
+            raise Invalid(too_large(self._max_content, None))
         self._line += piece
 
     def _take(self) -> list[Line]:

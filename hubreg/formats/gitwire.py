@@ -140,6 +140,7 @@ class Fetch:
     no_done: bool = False
     include_tags: bool = False
     bands: bool = False
+    negotiating: bool = True  # False where version 0 only asks where the history is to end
 
     @property
     def sections(self) -> bool:
@@ -201,9 +202,12 @@ def parse_command(body: bytes) -> LsRefs | Fetch | None:
 
 def parse_fetch(body: bytes) -> Fetch | None:
     """A request for objects in version 0; None for one that says nothing. Raises `Invalid`."""
-    fetch = Fetch()
+    fetch = Fetch(negotiating=False)
+    flushed = False
     for packet in _packets(body):
+        fetch.negotiating |= flushed  # something follows the wants
         if isinstance(packet, Mark):
+            flushed = True
             continue
         line = _text(packet)
         if line.startswith("want ") and not fetch.wants:
@@ -245,6 +249,8 @@ def render_negotiation(
     if fetch.sections:
         return _sections(fetch, common, ready=ready, shallow=shallow)
     moved = _shallow_lines(shallow) + Mark.FLUSH.value if fetch.deepen else b""
+    if not fetch.negotiating:
+        return moved, False
     lines = list(_acknowledged(fetch.acks, common))
     last = common[-1] if common else ""
     if fetch.done:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from hubreg.errors import Invalid
 from hubreg.formats.vocabulary import TASKS
-from hubreg.model import Entry, EntryKind, Millis, RepoType
+from hubreg.model import Entry, EntryKind, Millis, RepoType, XetHash
 
 encode = msgspec.json.Encoder().encode
 
@@ -39,6 +39,10 @@ EXPANDABLE: dict[RepoType, tuple[str, ...]] = {
         " sha siblings subdomain tags trendingScore usedStorage".split()
     ),
 }
+_INTERNAL = (
+    "gitalyUid",
+    "xetEnabled",
+)  # the Hub lets them be asked for and documents them nowhere; 0.36 asks
 
 
 def iso(at: Millis) -> str:
@@ -98,8 +102,13 @@ _UNSCANNED = SecurityStatus(
 )
 
 
-def tree_item(entry: Entry, last: LastCommit | None = None, *, expand: bool = False) -> TreeItem:
-    """An entry as `tree` shows it; `expand` adds who changed it last and what scanners think, for files."""
+def tree_item(
+    entry: Entry, last: LastCommit | None = None, *, xet_hash: XetHash | None = None, expand: bool = False
+) -> TreeItem:
+    """
+    An entry as `tree` shows it; `expand` adds who changed it last and what scanners think, for files. `xet_hash`
+    promises that the file can be fetched by Xet: clients ask nobody else first.
+    """
     is_file = entry.kind is EntryKind.FILE
     return TreeItem(
         type="file" if is_file else "directory",
@@ -109,6 +118,7 @@ def tree_item(entry: Entry, last: LastCommit | None = None, *, expand: bool = Fa
         lfs=TreeLfs(oid=str(entry.sha256), size=entry.size, pointer_size=entry.pointer_size)
         if entry.lfs
         else UNSET,
+        xet_hash=xet_hash if entry.lfs and xet_hash is not None else UNSET,
         last_commit=last if expand and last is not None else UNSET,
         security_file_status=_UNSCANNED if expand and is_file else UNSET,
     )
@@ -180,10 +190,11 @@ class RepoInfo(Hub, frozen=True, kw_only=True):
     widget_data: Raw | UnsetType = UNSET
     safetensors: Raw | UnsetType = UNSET
     gguf: Raw | UnsetType = UNSET
-    siblings: list[Sibling] | Raw | UnsetType = UNSET
+    siblings: list[Sibling] | UnsetType = UNSET
     spaces: list[str] | UnsetType = UNSET
     created_at: str | UnsetType = UNSET
     used_storage: int | UnsetType = UNSET
+    xet_enabled: bool | UnsetType = UNSET
     security_repo_status: Raw | UnsetType = UNSET
 
 
@@ -193,7 +204,7 @@ ALWAYS = ("_id", "id")
 
 def check_expand(type_: RepoType, asked: Sequence[str]) -> None:
     """Raise the Hub's 400 for a value of `expand` that there is not: clients read the values off it (CLIENT_API 1)."""
-    allowed = EXPANDABLE[type_]
+    allowed = (*EXPANDABLE[type_], *_INTERNAL)
     for place, value in enumerate(asked):
         if value not in allowed:
             options = "|".join(f'"{option}"' for option in allowed)
@@ -298,6 +309,7 @@ class LargeFile(Hub, frozen=True, kw_only=True):
     pushed_at: str
     ref: str | UnsetType = UNSET
     size: int
+    xet_hash: str | UnsetType = UNSET
 
 
 # people

@@ -51,7 +51,18 @@ def parse_pointer(data: bytes) -> Pointer | None:
     return Pointer(Sha256(match[1].decode()), int(match[2])) if match else None
 
 
+def stands_for(data: bytes) -> Pointer | None:
+    """
+    The pointer, if `data` is what `render_pointer` makes of it. Only then may the content be kept in the text's place:
+    another spelling would not get its own bytes back.
+    """
+    pointer = parse_pointer(data)
+    return pointer if pointer and render_pointer(pointer.sha256, pointer.size) == data else None
+
+
 # The batch call
+
+BASIC, MULTIPART, XET = "basic", "multipart", "xet"  # the transfers that hubreg knows
 
 _Oid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]

@@ -19,7 +19,7 @@ _MAX_REF = 200  # bytes; with `refs/heads/` before it, still one file name
 
 # First segments of URLs that are not an account, now or in a part to come.
 _RESERVED = frozenset(
-    "admin api assets blog buckets chat collections datasets docs enterprise health healthz hub jobs join"
+    "admin api assets blog buckets cas chat collections datasets docs enterprise health healthz hub jobs join"
     " kernels lfs login logout metrics models new notifications oauth organizations papers posts pricing"
     " readyz resolve resolve-cache search settings signup spaces static tasks users v1 v2 webhooks".split()
 )

@@ -44,8 +44,6 @@ class Encoder:
     call this in a thread.
     """
 
-    LEVEL = 1  # at 6 a pack is a few percent smaller and takes three times as long
-
     def __init__(self, count: int) -> None:
         self._count = count
         self._hash = hashlib.sha1(usedforsecurity=False)
@@ -54,10 +52,11 @@ class Encoder:
         return self._hashed(b"PACK" + (2).to_bytes(4) + self._count.to_bytes(4))
 
     def whole(self, kind: str, data: bytes) -> bytes:
-        return self._hashed(_head(_CODES[kind], len(data)) + zlib.compress(data, self.LEVEL))
+        stream = _compressor(len(data))
+        return self._hashed(_head(_CODES[kind], len(data)) + stream.compress(data) + stream.flush())
 
     def begin(self, kind: str, size: int) -> bytes:
-        self._stream = zlib.compressobj(self.LEVEL)
+        self._stream = _compressor(size)
         return self._hashed(_head(_CODES[kind], size))
 
     def piece(self, data: bytes) -> bytes:
@@ -72,6 +71,12 @@ class Encoder:
     def _hashed(self, data: bytes) -> bytes:
         self._hash.update(data)
         return data
+
+
+def _compressor(size: int) -> zlib._Compress:
+    # Level 6 makes packs a few percent smaller and takes three times as long. Most objects are small, and for those
+    # the work is making room for the usual window of 32 kB: 11 us with one of 4 kB, else 60 (measured at 840 bytes).
+    return zlib.compressobj(1, wbits=12, memLevel=5) if size <= 4096 else zlib.compressobj(1)
 
 
 def _head(code: int, size: int) -> bytes:

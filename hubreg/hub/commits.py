@@ -253,6 +253,8 @@ class Commits:
             if isinstance(line, CommitHeader):
                 header = line
                 continue
+            if isinstance(line, FileLine):
+                line = _as_large(line)
             operations.append(line)
             if len(operations) > _OPERATIONS:
                 raise TooLarge(f"A commit may have {_OPERATIONS} operations.", hint="Make several commits.")
@@ -283,7 +285,7 @@ class Commits:
         edits: list[Put | Remove] = []
         large: list[AddLfs] = [o for o in plan.plan.operations if isinstance(o, AddLfs)]
         held = await objects.has_large(self.db, base.repo.id, [o.sha256 for o in large])
-        _refuse_missing(large, held)
+        refuse_missing(large, held)
         for operation in plan.plan.operations:
             match operation:
                 case AddFile(path, oid):
@@ -489,16 +491,27 @@ def edits_of(changes: Iterable[Change]) -> list[Put | Remove]:
     return gone + put
 
 
+def _as_large(line: FileLine) -> FileLine | AddLfs:
+    """
+    A pointer that was sent as a file is the large file that it stands for, and has to be one of this repo's: what an
+    oid means is kept once for all repos, and cannot be the pointer's text in one and the content in another.
+    """
+    pointer = lfs.stands_for(line.content)
+    return AddLfs(line.path, pointer.sha256, pointer.size) if pointer else line
+
+
 def _pointer(sha256: Sha256, size: int) -> File:
     text = lfs.render_pointer(sha256, size)
     return File(gitobjects.object_oid("blob", text), sha256, size, True, len(text))
 
 
-def _refuse_missing(large: Sequence[AddLfs], held: Mapping[Sha256, int]) -> None:
+def refuse_missing(large: Sequence[AddLfs], held: Mapping[Sha256, int]) -> None:
+    """Raise `Invalid`, in the Hub's words (HUB 4.2), for a large file that the repo does not hold."""
     missing = [o.path for o in large if o.sha256 not in held]
     if missing:
         raise Invalid(
-            "Your push was rejected because an LFS pointer pointed to a file that does not exist."
+            "Your push was rejected because an LFS pointer pointed to a file that does not exist. For instance,"
+            " this can happen if you used git push --no-verify to push your changes."
             f" Offending file: - {missing[0]}",
             hint="Send the file's content first; the commit names it by its sha256.",
         )

@@ -69,8 +69,10 @@ async def move(
         number = int(ref.removeprefix(PULLS))
         for commit in commits:
             await discussions.add_commit_event(tx, repo.id, number, actor.user_id, commit.title, commit.id)
-    annotated = {"tag": tag} if tag else {}
-    await log.append(tx, actor, "repo:ref:move", str(repo.ref), ref=ref, old=old, new=new, **annotated)
+    about: dict[str, object] = {"ref": ref, "old": old, "new": new}
+    if tag is not None:
+        about["annotated"] = tag
+    await log.append(tx, actor, "repo:ref:move", str(repo.ref), **about)
 
 
 async def drop(tx: Tx, actor: Actor, repo: Repo, ref: str, old: CommitId) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from hubreg.errors import Conflict, Invalid, NotFound, RepoExists
-from hubreg.formats import gitattributes, gitobjects, names
+from hubreg.formats import gitattributes, gitobjects, lfs, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.gitobjects import Put, Remove
-from hubreg.hub.commits import Commits
+from hubreg.hub.commits import Commits, refuse_missing
 from hubreg.hub.snapshots import MAIN
 from hubreg.identity.access import Access, absent, require_user
-from hubreg.model import Action, Actor, Oid, RepoId, RepoType
+from hubreg.model import Action, Actor, AddLfs, Oid, RepoId, RepoType
 from hubreg.store import accounts, log, objects, repos
 from hubreg.store.accounts import Account
 from hubreg.store.blobs import Blobs
@@ -154,15 +154,17 @@ class Repos:
         elif license_:
             contents["README.md"] = f"---\nlicense: {license_}\n---\n".encode()
         contents.update({file.path: file.content for file in files})
-        for path in contents:
+        for path, content in contents.items():
             names.check_path(path)
+            if pointer := lfs.stands_for(content):
+                refuse_missing([AddLfs(path, pointer.sha256, pointer.size)], {})
         kept = await self.blobs.put(list(contents.values()))
         edits: list[Put | Remove] = []
         rows: dict[Oid, File] = {}
-        for path, content in zip(contents, kept, strict=True):
-            oid = Oid(content.oid or gitobjects.object_oid("blob", contents[path]))
+        for path, blob in zip(contents, kept, strict=True):
+            oid = Oid(blob.oid or gitobjects.object_oid("blob", contents[path]))
             edits.append(Put(path, oid))
-            rows[oid] = File(oid, content.sha256, content.size, False, 0)
+            rows[oid] = File(oid, blob.sha256, blob.size, False, 0)
         return edits, rows
 
     async def duplicate(self, actor: Actor, repo: Repo, target: str, *, private: bool | None = None) -> Repo:

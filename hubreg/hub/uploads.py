@@ -37,8 +37,6 @@ from hubreg.store.blobs import Blobs, Sink
 from hubreg.store.db import Clock, Database, Reader, Tx
 from hubreg.store.repos import Repo
 
-BASIC, MULTIPART = "basic", "multipart"
-
 _PUT, _GET, _PART, _COMPLETE = "lfs:put", "lfs:get", "lfs:part", "lfs:complete"
 _MOST_PARTS = 8_000  # of one upload: both its URLs and the ETags that complete it are one JSON body
 _OVER = "This upload is over."
@@ -123,10 +121,11 @@ class Uploads:
     # batch
 
     async def batch(
-        self, actor: Actor, repo: Repo, request: lfs.BatchRequest, *, base: str
+        self, actor: Actor, repo: Repo, request: lfs.BatchRequest, *, base: str, xet: lfs.Action | None = None
     ) -> lfs.BatchResponse:
         """
-        What to do with each object, in the order asked; URLs begin with `base`, which ends without a slash.
+        What to do with each object, in the order asked; URLs begin with `base`, which ends without a slash. `xet` is
+        where a client that speaks Xet is to send everything.
 
         One transfer is chosen for the whole answer, as git-lfs has it: where one file is sent in parts, all
         are.
@@ -136,13 +135,16 @@ class Uploads:
         held = await objects.has_large(self.db, repo.id, [asked.oid for asked in request.objects])
         if download:
             return lfs.BatchResponse(
-                BASIC, tuple(self._download(repo, asked, held, base) for asked in request.objects)
+                lfs.BASIC, tuple(self._download(repo, asked, held, base) for asked in request.objects)
             )
         errors = {asked: self._judge(asked, held) for asked in request.objects}
         wanted = [asked for asked, error in errors.items() if error is None and asked.sha256 not in held]
-        transfer = self._transfer(request, wanted)
-        actions = {asked: self._basic(actor, repo, asked, base) for asked in wanted}
-        if transfer == MULTIPART:
+        transfer = lfs.XET if xet is not None else self._transfer(request, wanted)
+        if xet is not None:
+            actions: dict[lfs.Wanted, Actions] = {asked: {"upload": xet} for asked in wanted}
+        else:
+            actions = {asked: self._basic(actor, repo, asked, base) for asked in wanted}
+        if transfer == lfs.MULTIPART:
             actions |= await self._multipart(actor, repo, [asked for asked in wanted if asked.size], base)
         return lfs.BatchResponse(
             transfer,
@@ -162,7 +164,7 @@ class Uploads:
 
     def _transfer(self, request: lfs.BatchRequest, wanted: Sequence[lfs.Wanted]) -> str:
         large = any(asked.size >= self.config.multipart_from for asked in wanted)
-        return MULTIPART if large and MULTIPART in request.transfers else BASIC
+        return lfs.MULTIPART if large and lfs.MULTIPART in request.transfers else lfs.BASIC
 
     def _basic(self, actor: Actor, repo: Repo, asked: lfs.Wanted, base: str) -> Actions:
         query = self._sign(_PUT, repo.public_id, asked.oid, asked.size, actor.user_id)

@@ -14,6 +14,7 @@ from hubreg.store.accounts import Account, Membership
 from hubreg.store.db import Database, Reader, Tx
 
 SYSTEM = Actor(name="system", admin=True)
+_LONGEST = 100  # characters of a name that is only shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ class Accounts:
 
     async def create_token(self, actor: Actor, user: str, role: TokenRole, name: str) -> str:
         """A new token of a user. This is the only time that it can be read."""
-        if not name.strip() or len(name) > 100 or not name.isprintable():
-            raise Invalid("A token needs a name of 1 to 100 printable characters.")
+        if not name.strip() or len(name) > _LONGEST or not name.isprintable():
+            raise Invalid(f"A token needs a name of 1 to {_LONGEST} printable characters.")
         token = new_token()
         async with self.db.write() as tx:
             await _add_token(tx, actor, await _find(tx, user, "user"), role, name, token)
@@ -98,6 +99,8 @@ async def _add(
     admin: bool = False,
     private_by_default: bool = False,
 ) -> Account:
+    if len(fullname) > _LONGEST or not fullname.isprintable():
+        raise Invalid(f"A full name has at most {_LONGEST} printable characters.")
     taken = await accounts.find(tx, names.key(name))
     if taken is not None:
         raise Conflict(f"The name {name} is taken by {taken.kind} {taken.name}.")

@@ -27,6 +27,9 @@ class Disk:
             done = os.pwrite(handle, data, offset)
             data, offset = data[done:], offset + done
 
+    def truncate(self, handle: int, size: int) -> None:
+        os.ftruncate(handle, size)
+
     def sync(self, handle: int) -> None:
         os.fsync(handle)
 

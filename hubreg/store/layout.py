@@ -8,11 +8,12 @@ Where everything is in a data directory:
         secret              32 random bytes that sign URLs (0600)
         admin-token         the first administrator's token (0600)
         blobs/ab/{sha256}   content, by its name
+        xorbs/ab/{hash}-{tag}  chunks that came by Xet, as they came; which tag counts, a row says
         incoming/{random}   content on its way in; whatever a dead process left is swept at start
         incoming/{id}.parts a multipart upload; swept when it has expired
 
-Paths are made here and nowhere else. The directories of `blobs/` are made once, so that publishing a blob is durable
-with one sync of one directory.
+Paths are made here and nowhere else. The directories of `blobs/` and `xorbs/` are made once, so that publishing is
+durable with one sync of one directory.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ class Layout:
         return self.root / "blobs"
 
     @property
+    def xorbs(self) -> Path:
+        return self.root / "xorbs"
+
+    @property
     def incoming(self) -> Path:
         return self.root / "incoming"
 
     def blob(self, digest: Sha256) -> Path:
         return self.root / "blobs" / digest[:2] / digest
+
+    def xorb(self, hash_: str, tag: str) -> Path:
+        return self.root / "xorbs" / hash_[:2] / f"{hash_}-{tag}"
 
     def temporary(self) -> Path:
         return self.root / "incoming" / secrets.token_hex(16)
@@ -73,11 +81,12 @@ class Layout:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.incoming.mkdir(mode=0o700, exist_ok=True)
-            self.blobs.mkdir(mode=0o700, exist_ok=True)
-            for name in _FANOUT - set(os.listdir(self.blobs)):
-                (self.blobs / name).mkdir(mode=0o700, exist_ok=True)
+            for parent in (self.blobs, self.xorbs):
+                parent.mkdir(mode=0o700, exist_ok=True)
+                for name in _FANOUT - set(os.listdir(parent)):
+                    (parent / name).mkdir(mode=0o700, exist_ok=True)
             # Each time: whoever made them may have been killed before this.
-            for directory in (self.blobs, self.root, self.root.parent):
+            for directory in (self.blobs, self.xorbs, self.root, self.root.parent):
                 Disk().sync_directory(directory)
         except OSError as error:
             raise Unusable(

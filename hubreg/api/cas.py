@@ -1,0 +1,313 @@
+"""
+Xet's content-addressed side: xorbs and shards in, reconstructions and ranges of xorbs out (XET 3).
+
+Clients come here with the token of one repo (`hubreg.hub.xet_tokens`), to URLs that begin as its `casUrl` says,
+whatever its epoch. What follows has a spelling for each generation of clients. Refusals are plain text. A 404 has
+meanings here ("not offered", "ask the older route"), so little else is said with one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hubreg.api import answers, xet
+from hubreg.api.bodies import FileBody, PiecesBody, read_body, spool
+from hubreg.api.requests import Request
+from hubreg.api.resolve import Finished
+from hubreg.errors import HubregError, Invalid, NotFound
+from hubreg.formats import conditional, hubjson
+from hubreg.formats.chunking import hash_bytes
+from hubreg.formats.shard import MAX_SHARD
+from hubreg.hub.xet_reconstruction import Extent, Fetch, Range, Reconstruction
+from hubreg.hub.xet_tokens import Holder
+from hubreg.hub.xet_uploads import MAX_BODY, Progress
+from hubreg.model import XetHash
+from hubreg.store.xorbs import Held, Scratch, pieces
+
+log = logging.getLogger("hubreg.api")
+
+_SMALL = 1 << 20  # bytes of a body that is JSON, or not looked at
+_MOST_FILES = 100  # in one question for several reconstructions
+_MOST_RANGES = 256  # in one request
+_PATIENCE = 2.0  # seconds that a shard may take before its progress is told
+_BEAT = 20.0  # seconds between two words of progress: clients give up after 300 of silence
+_BINARY = (b"content-type", b"application/octet-stream")
+_RANGES = re.compile(r"bytes=[ \t]*([0-9]+-[0-9]*(?:[ \t]*,[ \t]*[0-9]+-[0-9]*)*)[ \t]*", re.IGNORECASE)
+
+
+async def _holder(request: Request, *, write: bool = False) -> Holder:
+    holder = await request.app.xet.tokens.holder(request.header(b"authorization"), write=write)
+    request.scope["state"]["user"] = holder.actor.name
+    return holder
+
+
+def _hash(request: Request) -> XetHash:
+    text = request.params["hash"]
+    hash_bytes(text)  # or `Invalid`
+    return XetHash(text)
+
+
+# in
+
+
+async def near_chunk(request: Request) -> Response:
+    """The xorb that has a chunk, and those near it, so that a client need not send them; 404 where there is none."""
+    await _holder(request, write=True)
+    answer = await request.app.xet.dedup.near(_hash(request))
+    return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/octet-stream")
+
+
+async def grant(request: Request) -> Response:
+    """Whether a xorb is here already, 200. Other grants are not given, 404: clients then send it to `receive_xorb`."""
+    await _holder(request, write=True)
+    await read_body(request, _SMALL)
+    if await request.app.xet.uploads.holds(_hash(request)):
+        return answers.done(request)
+    raise NotFound("Xorbs are sent here directly.")
+
+
+async def xorb_state(request: Request) -> Response:
+    """Whether a xorb is here already."""
+    await _holder(request, write=True)
+    if await request.app.xet.uploads.holds(_hash(request)):
+        return answers.done(request)
+    raise NotFound("This xorb is not here.")
+
+
+async def receive_xorb(request: Request) -> Response:
+    """A xorb; checked while it comes."""
+    await _holder(request, write=True)
+    async with request.app.xet.uploads.receive(_hash(request)) as incoming:
+        await spool(request, incoming, limit=MAX_BODY)
+        return answers.json(request, {"was_inserted": await incoming.finish()})
+
+
+async def receive_shard(request: Request) -> Response:
+    """A shard, which says what files the xorbs make; `result` 0 where the repo has them all."""
+    holder = await _holder(request, write=True)
+    async with request.app.xet.uploads.scratch() as sent:
+        await spool(request, sent, limit=MAX_SHARD)
+        fresh = await request.app.xet.uploads.take(holder, sent, Progress())
+    return answers.json(request, {"result": int(fresh)})
+
+
+async def receive_shard_telling(request: Request) -> Response:
+    """The same, with a line of JSON for each step of what may take minutes."""
+    holder = await _holder(request, write=True)
+    async with AsyncExitStack() as stack:
+        sent = await stack.enter_async_context(request.app.xet.uploads.scratch())
+        await spool(request, sent, limit=MAX_SHARD)
+        return _Telling(request, holder, sent, stack.pop_all())
+    raise AssertionError  # the stack swallows nothing
+
+
+class _Telling(Response):
+    """
+    The answer to a shard while it is checked (XET 3, `/v2/shards`).
+
+    What is wrong at first sight is an answer of its own status. Once lines have been sent it is a line.
+    """
+
+    def __init__(self, request: Request, holder: Holder, sent: Scratch, stack: AsyncExitStack) -> None:
+        self.status_code, self.background = 200, None
+        self.raw_headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-cache")]
+        self._progress = Progress()
+        self._work = request.app.xet.uploads.take(holder, sent, self._progress)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            work = asyncio.ensure_future(self._work)
+            try:
+                await asyncio.wait([work], timeout=_PATIENCE)
+                if work.done():
+                    work.result()
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._tell(work, send)
+            finally:
+                work.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await work
+
+    async def _tell(self, work: asyncio.Future[bool], send: Send) -> None:
+        while True:
+            told = {"type": "validating", "verified": self._progress.verified, "total": self._progress.total}
+            await send(_line(told, more=True))
+            if work.done():
+                break
+            await asyncio.wait([work], timeout=_BEAT)
+        error = work.exception()
+        if error is None:
+            await send(_line({"type": "committing", "stage": "syncing"}, more=True))
+            await send(_line({"type": "result", "result": int(work.result())}, more=False))
+            return
+        if not isinstance(error, HubregError):
+            log.error("a shard could not be checked", exc_info=error)
+        known = isinstance(error, HubregError) and error.status < 500
+        message = error.message if isinstance(error, HubregError) else "Internal error."
+        await send(_line({"type": "error", "message": message, "retryable": not known}, more=False))
+
+
+def _line(value: dict[str, Any], *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": hubjson.encode(value) + b"\n", "more_body": more}
+
+
+# out
+
+
+async def reconstruction(request: Request) -> Response:
+    """The terms of a file, or of a range of it, and where their chunks are fetched."""
+    found = await _reconstruction(request)
+    xorbs = {
+        hash_: [
+            {"url": _url(request, fetch), "ranges": [_extent(extent) for extent in fetch.extents]}
+            for fetch in fetches
+        ]
+        for hash_, fetches in found.xorbs.items()
+    }
+    body = {"offset_into_first_range": found.offset, "terms": _terms(found), "xorbs": xorbs}
+    return answers.json(request, body, headers={"Cache-Control": "no-store"})
+
+
+async def reconstruction_1(request: Request) -> Response:
+    """The same in the form of version 1."""
+    found = await _reconstruction(request)
+    body = {
+        "offset_into_first_range": found.offset,
+        "terms": _terms(found),
+        "fetch_info": _fetch_info(request, found),
+    }
+    return answers.json(request, body, headers={"Cache-Control": "no-store"})
+
+
+async def reconstructions(request: Request) -> Response:
+    """The same of several whole files; those that the repo does not hold are left out."""
+    holder = await _holder(request)
+    hashes = request.values("file_id") or await request.json(list[str], _SMALL)
+    if len(hashes) > _MOST_FILES:
+        raise Invalid(f"There may be {_MOST_FILES} files, not {len(hashes)}.")
+    files: dict[str, Any] = {}
+    fetch_info: dict[str, list[dict[str, Any]]] = {}
+    for text in hashes:
+        hash_bytes(text)
+        with suppress(NotFound):
+            found = await request.app.xet.reconstructions.of(holder, XetHash(text))
+            files[text] = _terms(found)
+            for xorb, entries in _fetch_info(request, found).items():
+                fetch_info.setdefault(xorb, []).extend(entries)
+    return answers.json(
+        request, {"files": files, "fetch_info": fetch_info}, headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _reconstruction(request: Request) -> Reconstruction:
+    holder = await _holder(request)
+    asked = _ranges(request)
+    part = asked[0] if asked is not None and len(asked) == 1 else None
+    return await request.app.xet.reconstructions.of(holder, _hash(request), part)
+
+
+def _ranges(request: Request) -> list[Range] | None:
+    """What a Range header asks for, ends exclusive, maybe past the end; None where there is none that makes sense."""
+    match = _RANGES.fullmatch(request.header(b"range") or "")
+    if match is None or len(match[1]) > 50 * _MOST_RANGES:
+        return None
+    found = []
+    for piece in match[1].split(","):
+        start, _, end = (part.strip() for part in piece.partition("-"))
+        found.append((int(start[:18]), int(end[:18]) + 1 if end else 1 << 60))
+    return found if all(start < end for start, end in found) and len(found) <= _MOST_RANGES else None
+
+
+def _terms(found: Reconstruction) -> list[dict[str, Any]]:
+    return [
+        {
+            "hash": span.xorb,
+            "unpacked_length": span.unpacked,
+            "range": {"start": span.start, "end": span.end},
+        }
+        for span in found.terms
+    ]
+
+
+def _fetch_info(request: Request, found: Reconstruction) -> dict[str, list[dict[str, Any]]]:
+    return {
+        hash_: [
+            {"range": ranges["chunks"], "url": _url(request, fetch), "url_range": ranges["bytes"]}
+            for fetch in fetches
+            for ranges in map(_extent, fetch.extents)
+        ]
+        for hash_, fetches in found.xorbs.items()
+    }
+
+
+def _extent(extent: Extent) -> dict[str, dict[str, int]]:
+    """Chunks end exclusively, bytes inclusively (XET 5)."""
+    return {
+        "chunks": {"start": extent.chunks[0], "end": extent.chunks[1]},
+        "bytes": {"start": extent.bytes[0], "end": extent.bytes[1] - 1},
+    }
+
+
+def _url(request: Request, fetch: Fetch) -> str:
+    return xet.cas_url(request) + fetch.url
+
+
+async def xorb_ranges(request: Request) -> Response:
+    """Bytes of a xorb that a signed URL gives to whoever has it, one range or several."""
+    query = {name: values[-1] for name, values in request.query.items()}
+    held, ranges = await request.app.xet.reconstructions.fetched(_hash(request), query, _ranges(request))
+    headers = [_BINARY, (b"accept-ranges", b"bytes"), (b"cache-control", b"private, no-store")]
+    if len(ranges) > 1:
+        return _multipart(held, ranges, headers[1:])
+    [(start, end)] = ranges
+    if not held.virtual:
+        return FileBody(held.path, size=held.size, start=start, end=end, status=206, headers=headers)
+    headers.append((b"content-range", conditional.content_range(start, end, held.size).encode()))
+    return PiecesBody(held.path, pieces(held, start, end), status=206, headers=headers)
+
+
+def _multipart(held: Held, ranges: list[Range], headers: xet.Raw) -> Response:
+    """Several ranges in one answer, each with its own headers (RFC 9110 14.6)."""
+    boundary = secrets.token_hex(12)
+    parts: list[bytes | Range] = []
+    for start, end in ranges:
+        place = conditional.content_range(start, end, held.size)
+        parts.append(
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: {place}\r\n\r\n".encode()
+        )
+        parts += [*pieces(held, start, end), b"\r\n"]
+    parts.append(f"--{boundary}--\r\n".encode())
+    kind = (b"content-type", f"multipart/byteranges; boundary={boundary}".encode())
+    return PiecesBody(held.path, parts, status=206, headers=[kind, *headers])
+
+
+async def file(request: Request) -> Response:
+    """A file's bytes, by its Xet hash; to HEAD its size."""
+    holder = await _holder(request)
+    found = await request.app.xet.reconstructions.file(holder, _hash(request))
+    headers = [_BINARY, (b"accept-ranges", b"bytes"), (b"etag", f'"{found.hash}"'.encode())]
+    finished = Finished(
+        200,
+        headers,
+        "",
+        blobs=request.app.blobs,
+        sha256=found.sha256,
+        size=found.size,
+        etag=f'"{found.hash}"',
+    )
+    return finished.response(request.headers, get=request.method == "GET")
+
+
+async def telemetry(request: Request) -> Response:
+    """Where Xet clients say how it went. Nobody listens."""
+    await read_body(request, _SMALL)
+    return answers.done(request)

@@ -1,0 +1,78 @@
+"""
+A file as Xet has it: terms, each a range of chunks of one xorb, as they are kept and as they are looked up.
+
+A row of 44 bytes a term: a file of 50 GB has about a thousand, one that was put together by somebody with patience
+several hundred thousand. So terms stay packed, and become values where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hubreg.errors import Damaged
+from hubreg.formats.chunking import HASH_SIZE, Buffer, hash_string
+from hubreg.model import XetHash
+
+_RECORD = np.dtype([("xorb", f"V{HASH_SIZE}"), ("unpacked", "<u4"), ("start", "<u4"), ("end", "<u4")])
+
+
+class Span(NamedTuple):
+    """One term: the chunks from `start` up to `end` of a xorb, which unpack to so many bytes."""
+
+    xorb: XetHash
+    unpacked: int
+    start: int
+    end: int
+
+
+def render_terms(terms: Iterable[tuple[bytes, int, int, int]]) -> bytes:
+    """(xorb, bytes unpacked, first chunk, chunk behind the last) each, the xorb's hash raw."""
+    return np.array(list(terms), _RECORD).tobytes()
+
+
+class Terms(Sequence[Span]):
+    """The terms of one file, in order. `size` is that of the file, in bytes."""
+
+    def __init__(self, packed: Buffer) -> None:
+        if len(packed) % _RECORD.itemsize:
+            raise Damaged("A list of terms has the wrong length.")
+        self._records = np.frombuffer(packed, _RECORD)
+        self._ends = np.cumsum(self._records["unpacked"], dtype=np.int64)
+        self.size = int(self._ends[-1]) if len(self._ends) else 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, number: int) -> Span:  # type: ignore[override]  # `part` is for slices
+        return _span(self._records[number].item())
+
+    def __iter__(self) -> Iterator[Span]:
+        return map(_span, self._records.tolist())
+
+    def part(self, start: int, end: int) -> list[Span]:
+        return [_span(record) for record in self._records[start:end].tolist()]
+
+    def begin(self, number: int) -> int:
+        """Where in the file a term begins."""
+        return int(self._ends[number - 1]) if number else 0
+
+    def covering(self, start: int, end: int) -> tuple[int, int]:
+        """The terms that have some of the bytes from `start` up to `end`: the first, and the one behind the last."""
+        if start >= min(end, self.size):
+            return 0, 0
+        first = int(np.searchsorted(self._ends, start, side="right"))
+        return first, int(np.searchsorted(self._ends, end, side="left")) + 1 if end < self.size else len(self)
+
+    def xorbs(self) -> list[XetHash]:
+        """The xorbs that the file is made of, each once, in the order of their first terms."""
+        return list(
+            dict.fromkeys([XetHash(hash_string(bytes(raw))) for raw in self._records["xorb"].tolist()])
+        )
+
+
+def _span(record: tuple[bytes, int, int, int]) -> Span:
+    xorb, unpacked, start, end = record
+    return Span(XetHash(hash_string(bytes(xorb))), unpacked, start, end)

@@ -1,0 +1,123 @@
+"""
+A push on its way in: its commands and its pack, in a temporary file that has no name, so that nothing is left of it
+however its process ends.
+
+What is in the pack is read from there as often as it is needed: an index of it is in memory, its content is not. The
+bases of "thin" deltas, which the sender took for granted, are appended to the file.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hubreg.errors import TooLarge
+from hubreg.formats import gitwire, lfs, pktline
+from hubreg.formats.gitwire import Push
+from hubreg.formats.lfs import Pointer
+from hubreg.formats.packs import Limits, Packed, Unpacker
+from hubreg.formats.pktline import Packet
+from hubreg.model import Oid
+from hubreg.store.threads import run_in
+
+_COMMANDS = 4 << 20  # bytes of commands: some 40 000 refs
+_FEED = 64 << 10
+_SMALL = 32 << 10  # bytes that the event loop may inflate by itself
+
+
+class Received:
+    """
+    A sink for the body of a push. Then, in this order: `commands`, `unpack`, `admit` what that lacks, `content`.
+
+    `objects` are those of the pack by oid, `pointers` what those of its files that are LFS pointers say.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        """`path` is where the file is made, in passing; `most` bytes may be written."""
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        path.unlink()
+        self._most, self._size, self._pack_at = most, 0, 0
+        self.pointers: dict[Oid, Pointer] = {}
+        self._unpacker = Unpacker(self._read, 0, 0, Limits())
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    # in a thread
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        if self._size + len(view) > self._most:
+            raise TooLarge(
+                f"A push may have {self._most} bytes.",
+                hint="Push older commits first: git push REMOTE COMMIT:BRANCH.",
+            )
+        self._append(view)
+
+    def _append(self, view: memoryview) -> None:
+        while view:
+            done = os.pwrite(self._handle, view, self._size)
+            self._size, view = self._size + done, view[done:]
+
+    def _read(self, at: int, size: int) -> bytes:
+        return os.pread(self._handle, size, at)
+
+    def _packets(self) -> Iterator[Packet]:
+        decoder = pktline.Decoder(_COMMANDS)
+        at = self._pack_at = 0
+        while True:
+            packet = decoder.next_packet()
+            if packet is not None:
+                self._pack_at += len(packet) + 4 if isinstance(packet, bytes) else 4
+                yield packet
+            elif data := self._read(at, _FEED):
+                decoder.feed(data)
+                at += len(data)
+            else:
+                decoder.close()
+                return
+
+    # asked
+
+    @property
+    def objects(self) -> dict[Oid, Packed]:
+        return self._unpacker.objects
+
+    async def commands(self) -> Push:
+        """What the push asks for. Raises `Invalid`."""
+        return gitwire.parse_push(self._packets())
+
+    async def unpack(self, limits: Limits) -> list[Oid]:
+        """Read the whole pack, and name the bases that it lacks. Raises `Invalid` and `TooLarge`."""
+        self._unpacker = Unpacker(self._read, self._pack_at, self._size, limits, self._note)
+        await run_in(None, self._unpacker.scan)
+        await run_in(None, self._unpacker.resolve)
+        return self._unpacker.missing()
+
+    def _note(self, packed: Packed, data: bytes) -> None:
+        if packed.kind == "blob" and (pointer := lfs.stands_for(data)):
+            self.pointers[packed.oid] = pointer
+
+    async def admit(self, oid: Oid, kind: str, data: bytes) -> list[Oid]:
+        """Let a base of deltas be used that is not in the pack; the bases that are lacking after it."""
+        return await run_in(None, self._admit, oid, kind, data)
+
+    def _admit(self, oid: Oid, kind: str, data: bytes) -> list[Oid]:
+        at = self._size
+        self._append(memoryview(zlib.compress(data, 1)))
+        self._unpacker.admit(oid, kind, at, len(data))
+        self._unpacker.resolve()
+        return self._unpacker.missing()
+
+    async def content(self, oid: Oid) -> bytes:
+        """What an object of the pack holds, if it is one that `Limits` lets be held."""
+        packed = self.objects[oid]
+        if packed.size <= _SMALL and packed.chain < 8:
+            return self._unpacker.content(packed)
+        return await run_in(None, self._unpacker.content, packed)
+
+    async def contents(self, oids: list[Oid]) -> list[bytes]:
+        """Of several together."""
+        return await run_in(None, lambda: [self._unpacker.content(self.objects[oid]) for oid in oids])

@@ -1,0 +1,177 @@
+"""
+How a file is put together again: which chunks of which xorbs, and signed URLs for exactly their bytes (XET 5).
+
+A token reads what its repo holds, nothing else: a xorb may have chunks of other repos' files beside those that are
+asked for, so a URL is good for the ranges that the file needs, and no byte around them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hubreg.errors import EntryNotFound, LinkRefused, RangeUnsatisfiable
+from hubreg.formats.terms import Span, Terms
+from hubreg.hub.xet_tokens import Holder
+from hubreg.identity.links import Links
+from hubreg.model import XetHash
+from hubreg.store import objects, xet
+from hubreg.store.db import Database
+from hubreg.store.xet import XetFile
+from hubreg.store.xorbs import Held, Xorbs
+
+_SECONDS = 3600  # that a URL is good for; clients whose has expired ask again (XET 3)
+_RANGES = 64  # in one URL: some 1 500 bytes
+_PURPOSE = "xet:fetch"
+_SIGNED = re.compile(r"[0-9]+-[0-9]+(?:,[0-9]+-[0-9]+)*")
+
+Range = tuple[int, int]  # the end exclusive
+
+
+class Extent(NamedTuple):
+    """A run of chunks of a xorb, and where its bytes are in the serialized form. Ends are exclusive."""
+
+    chunks: Range
+    bytes: Range
+
+
+class Fetch(NamedTuple):
+    """A signed URL without what it begins with, and the extents that it gives."""
+
+    url: str
+    extents: Sequence[Extent]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """
+    The terms of a file, or of a part of it: that begins `offset` bytes into the first one. `xorbs` has what to fetch;
+    every term lies in one extent of its xorb.
+    """
+
+    offset: int
+    terms: Sequence[Span]
+    xorbs: Mapping[XetHash, Sequence[Fetch]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstructions:
+    db: Database
+    xorbs: Xorbs
+    links: Links
+
+    async def of(self, holder: Holder, hash_: XetHash, part: Range | None = None) -> Reconstruction:
+        """
+        How to put together a file, or the bytes of it from one offset up to another, which may lie past the end.
+
+        Raises `EntryNotFound` for what the repo does not hold, and `RangeUnsatisfiable` where the part begins at or
+        past the end: that is how clients find it.
+        """
+        terms = Terms((await self.file(holder, hash_)).terms)
+        start, end = (0, terms.size) if part is None else part
+        if part is not None and start >= terms.size:
+            raise RangeUnsatisfiable(
+                f"The range starts past the end: the file has {terms.size} bytes.",
+                headers={"Content-Range": f"bytes */{terms.size}"},
+            )
+        first, last = terms.covering(start, end)
+        spans = terms.part(first, last)
+        if spans:
+            before = start - terms.begin(first)
+            behind = max(0, terms.begin(last) - end)
+            spans, start = await self._trimmed(spans, before, behind)
+        return Reconstruction(start, spans, await self._fetches(spans))
+
+    async def file(self, holder: Holder, hash_: XetHash) -> XetFile:
+        """A file that the repo holds. Raises `EntryNotFound`, also for one that others hold."""
+        found = await xet.find_file(self.db, hash_)
+        if found is not None and await objects.has_large(self.db, holder.repo.id, [found.sha256]):
+            return found
+        raise EntryNotFound(f"{holder.repo.ref.full} has no file with the Xet hash {hash_}.")
+
+    async def _trimmed(self, spans: list[Span], before: int, behind: int) -> tuple[list[Span], int]:
+        """
+        Without the chunks that are not needed at both ends: so many bytes are before and behind what is. Also how many
+        of the first chunk that is left are not.
+        """
+        last = spans[-1]
+        sizes = (await self.xorbs.get(last.xorb)).index.sizes(last.start, last.end)
+        drop, dropped = _whole(reversed(sizes), behind)
+        spans[-1] = last._replace(unpacked=last.unpacked - dropped, end=last.end - drop)
+        first = spans[0]
+        sizes = (await self.xorbs.get(first.xorb)).index.sizes(first.start, first.end)
+        drop, dropped = _whole(sizes, before)
+        spans[0] = first._replace(unpacked=first.unpacked - dropped, start=first.start + drop)
+        return spans, before - dropped
+
+    async def _fetches(self, spans: Sequence[Span]) -> dict[XetHash, list[Fetch]]:
+        wanted: dict[XetHash, list[Range]] = {}
+        for span in spans:
+            wanted.setdefault(span.xorb, []).append((span.start, span.end))
+        fetches = {}
+        for hash_, ranges in wanted.items():
+            index = (await self.xorbs.get(hash_)).index
+            extents = [Extent(chunks, index.extent(*chunks)) for chunks in _merged(ranges)]
+            fetches[hash_] = [
+                self._fetch(hash_, extents[at : at + _RANGES]) for at in range(0, len(extents), _RANGES)
+            ]
+        return fetches
+
+    def _fetch(self, hash_: XetHash, extents: Sequence[Extent]) -> Fetch:
+        signed = ",".join(f"{start}-{end - 1}" for start, end in (extent.bytes for extent in extents))
+        query = self.links.sign(_PURPOSE, hash_, signed, seconds=_SECONDS)
+        return Fetch(f"/xorb-ranges/{hash_}?ranges={signed}&{query}", extents)
+
+    async def fetched(
+        self, hash_: XetHash, query: Mapping[str, str], asked: Sequence[Range] | None
+    ) -> tuple[Held, list[Range]]:
+        """
+        What a signed URL gives: the xorb, and the ranges of its serialized form that are asked of those signed. None
+        asks for all of them.
+
+        Raises `LinkRefused` for a URL that has expired or was not signed for that, `RangeUnsatisfiable` past the end.
+        """
+        signed = query.get("ranges", "")
+        self.links.check(_PURPOSE, hash_, signed, query=query)
+        held = await self.xorbs.get(hash_)
+        granted = _parse_signed(signed)
+        if asked is None:
+            return held, granted
+        for start, end in asked:
+            if start >= held.size:
+                raise RangeUnsatisfiable(
+                    f"The range starts past the end: the xorb has {held.size} bytes.",
+                    headers={"Content-Range": f"bytes */{held.size}"},
+                )
+            if not any(low <= start and end <= high for low, high in granted):
+                raise LinkRefused("This link is not valid for that range.")
+        return held, list(asked)
+
+
+def _whole(sizes: Iterable[int], spare: int) -> tuple[int, int]:
+    """How many chunks of these sizes fit into `spare` bytes, and how many bytes they have."""
+    count = total = 0
+    for size in sizes:
+        if total + size > spare:
+            break
+        count, total = count + 1, total + size
+    return count, total
+
+
+def _merged(ranges: list[Range]) -> list[Range]:
+    """The same chunks in as few ranges as possible, in order."""
+    merged: list[Range] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _parse_signed(text: str) -> list[Range]:
+    if not _SIGNED.fullmatch(text):
+        raise LinkRefused("This link is incomplete.")
+    return [(int(start), int(end) + 1) for start, end in (piece.split("-") for piece in text.split(","))]

@@ -1,0 +1,278 @@
+"""
+Content on its way in by Xet: xorbs, and then the shard that says which files they make (XET 6).
+
+Nothing that a client says is taken for true. A xorb is unpacked, and its chunks hashed, while it arrives. A shard is
+held against the xorbs as they were measured: chunk lists, terms, range hashes (which prove that the sender knows the
+chunks, and has not only heard a xorb's name) and the file hash. Then the content of each file is unpacked and hashed
+once more, because its sha256 is what a commit will name: `sha256 -> file` is published only as it was seen, and with
+it the right of the repo to that content. From there on it is a large file like any other.
+
+What is known already is not hashed again: a shard may be sent twice, and by two clients at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hubreg.config import Config
+from hubreg.errors import Invalid, RepoNotFound, TooLarge
+from hubreg.formats import shard
+from hubreg.formats.chunking import HASH_SIZE, MerkleHash, hash_string
+from hubreg.formats.shard import Shard, ShardFile, ShardXorb, Term
+from hubreg.formats.terms import Terms, render_terms
+from hubreg.formats.xorb import MAX_XORB, ChunkIndex
+from hubreg.hub.xet_tokens import Holder
+from hubreg.model import Sha256, XetHash
+from hubreg.store import log, objects, repos, xet
+from hubreg.store.blobs import Sink
+from hubreg.store.db import Clock, Database, Tx
+from hubreg.store.xet import XetFile
+from hubreg.store.xorbs import Held, Scratch, Xorbs
+
+MAX_BODY = MAX_XORB + (1 << 20)  # bytes of a xorb, with the footer of old clients
+_LARGE = 4 << 20  # bytes of a shard that is checked beside few others, for it is held in memory meanwhile
+_MOST_TERMS = 200_000  # of one file; a fortieth would do for the largest that clients make
+_FILES = 256  # that are checked and published together
+_TERMS = 64  # that are checked with one trip to a thread
+_GLOBAL = 1024  # a chunk whose hash ends in a multiple of this may be asked for by name (XET 7)
+_MARKED = 256  # chunks of a xorb that its sender may make such; the first ones of files need no mark
+
+
+class IncomingXorb:
+    """A body on its way in: a sink, and `finish` once all is written, which tells whether the xorb is new."""
+
+    def __init__(self, sink: Sink | None, publish: Callable[[], Awaitable[bool]]) -> None:
+        self._sink, self._publish = sink, publish
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._sink is not None:  # else the xorb is here, and what is sent is not looked at
+            self._sink.write(data)
+
+    async def finish(self) -> bool:
+        return await self._publish()
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a shard has come: files, as they are listed there."""
+
+    verified: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A file as the xorbs say it is, and what the shard says that its sha256 is."""
+
+    hash: XetHash
+    size: int
+    terms: bytes
+    uses: Sequence[tuple[XetHash, int]]
+    first: tuple[XetHash, XetHash] | None  # its first chunk, and the xorb that has it
+    claimed: Sha256 | None
+
+
+class _Check:
+    """One file of a shard, held against its xorbs term by term."""
+
+    def __init__(self, file: ShardFile, largest: int) -> None:
+        self._file, self._largest = file, largest
+        self._merkle, self._size = MerkleHash(), 0
+        self._terms: list[tuple[bytes, int, int, int]] = []
+        self._uses: dict[bytes, int] = {}
+        self._first: tuple[XetHash, XetHash] | None = None
+        self.done: _Checked | None = None
+
+    def add(self, term: Term, index: ChunkIndex) -> None:
+        nodes = term.check(index)
+        self._merkle.update(nodes)
+        self._size += term.unpacked
+        if self._size > self._largest:
+            raise TooLarge(f"A file may have at most {self._largest} bytes.")
+        if self._first is None:
+            self._first = _named(nodes[0].hash), _named(term.xorb)
+        self._uses.setdefault(term.xorb, len(self._terms))
+        self._terms.append((term.xorb, term.unpacked, term.start, term.end))
+
+    def finish(self) -> None:
+        found, said = self._merkle.file_hash(), self._file.hash
+        if found != said:
+            raise Invalid(
+                f"The terms make a file with the hash {hash_string(found)}, not {hash_string(said)}."
+            )
+        uses = [(_named(xorb), place) for xorb, place in self._uses.items()]
+        terms = render_terms(self._terms)
+        self.done = _Checked(_named(said), self._size, terms, uses, self._first, self._file.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class XetUploads:
+    db: Database
+    xorbs: Xorbs
+    clock: Clock
+    config: Config
+    _small: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16), init=False)
+    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2), init=False)
+
+    # xorbs
+
+    async def holds(self, hash_: XetHash) -> bool:
+        """Whether a xorb is here; who is told so may count on it for a while."""
+        if await xet.tag_of_xorb(self.db, hash_) is None:
+            return False
+        await self._offer([hash_])
+        return True
+
+    @asynccontextmanager
+    async def receive(self, hash_: XetHash) -> AsyncIterator[IncomingXorb]:
+        """
+        A xorb. Writing raises `Invalid` or `TooLarge` as soon as it cannot be right, `finish` also where its hash is
+        another. Leaving the context without `finish` leaves nothing behind.
+        """
+        if await self.holds(hash_):
+            yield IncomingXorb(None, _nothing_new)
+            return
+        async with self.xorbs.create() as upload:
+            yield IncomingXorb(upload, lambda: self.xorbs.publish(upload, hash_))
+
+    async def _offer(self, hashes: Sequence[XetHash]) -> None:
+        stale = await xet.stale_offers(self.db, hashes, self.clock())
+        if stale:
+            async with self.db.write() as tx:
+                await xet.offer(tx, stale)
+
+    # shards
+
+    def scratch(self) -> AbstractAsyncContextManager[Scratch]:
+        """Where the body of a shard goes until it is taken."""
+        return self.xorbs.scratch()
+
+    async def take(self, holder: Holder, sent: Scratch, progress: Progress) -> bool:
+        """
+        Check a shard and publish its files, which the repo then holds; whether any of them was new to it.
+
+        Raises `Invalid`, or a kind of it, for whatever is wrong with it. Files that stand before the wrong one may have
+        been published: they were what they were said to be.
+        """
+        async with self._large if sent.size > _LARGE else self._small:
+            parsed: Shard = await self.xorbs.in_thread(lambda: shard.parse_shard(sent.read()))
+            progress.total = len(parsed.files)
+            named = await self._check_xorbs(parsed)
+            files = list(range(len(parsed.files)))
+            fresh = await self._publish(holder, [], named) if not files else False
+            for start in range(0, len(files), _FILES):
+                checked = await self._check(parsed, files[start : start + _FILES])
+                rows = [(file, await self._verified(file, progress)) for file in checked]
+                fresh |= await self._publish(holder, rows, named)
+                named = []
+            return fresh
+
+    async def _check_xorbs(self, parsed: Shard) -> list[tuple[XetHash, XetHash]]:
+        """Hold the lists of chunks against what was measured; the chunks that may be asked for by name."""
+        named: list[tuple[XetHash, XetHash]] = []
+        for listed in parsed.xorbs:
+            held = await self._held(listed.hash)
+            named += await self.xorbs.in_thread(_check_xorb, listed, held)
+        await self._offer([_named(listed.hash) for listed in parsed.xorbs])
+        return named
+
+    async def _held(self, raw: bytes) -> Held:
+        held = await self.xorbs.find(_named(raw))
+        if held is None:
+            raise Invalid(f"The shard names the xorb {hash_string(raw)}, which was not sent.")
+        return held
+
+    async def _check(self, parsed: Shard, numbers: Iterable[int]) -> list[_Checked]:
+        """What some files of the shard are, by the xorbs alone."""
+        checks: list[_Check] = []
+        steps: list[Callable[[], None]] = []
+        for number in numbers:
+            file = parsed.files[number]
+            if len(file.terms) > _MOST_TERMS:
+                raise TooLarge(f"A file may have at most {_MOST_TERMS} terms.")
+            check = _Check(file, self.config.lfs_max)
+            checks.append(check)
+            for term in file.terms:
+                held = await self._held(term.xorb)
+                steps.append(lambda check=check, term=term, held=held: check.add(term, held.index))  # type: ignore[misc]  # a lambda with defaults
+                if len(steps) >= _TERMS:
+                    await self.xorbs.in_thread(_run, steps)
+                    steps = []
+            steps.append(check.finish)
+        await self.xorbs.in_thread(_run, steps)
+        return [check.done for check in checks if check.done is not None]
+
+    async def _verified(self, file: _Checked, progress: Progress) -> XetFile:
+        """The file under the sha256 that its content has. Raises `Invalid` where it was said to be another."""
+        known = await xet.known_files(self.db, [file.hash])
+        if file.hash in known:
+            sha256, _ = known[file.hash]
+        else:
+            await self._offer([xorb for xorb, _ in file.uses])  # so that they are still here when it is done
+            sha256 = await self.xorbs.sha256(Terms(file.terms))
+        if file.claimed is not None and file.claimed != sha256:
+            raise Invalid(f"The content of the file {file.hash} has sha256 {sha256}, not {file.claimed}.")
+        progress.verified += 1
+        return XetFile(file.hash, sha256, file.size, file.terms)
+
+    async def _publish(
+        self,
+        holder: Holder,
+        files: Sequence[tuple[_Checked, XetFile]],
+        named: Sequence[tuple[XetHash, XetHash]],
+    ) -> bool:
+        """One transaction: the files, where their chunks are found, and that the repo holds them."""
+        async with self.db.write() as tx:
+            if await repos.get(tx, holder.repo.id) is None:
+                raise RepoNotFound("Repository not found")
+            await _require_xorbs(
+                tx, {xorb for file, _ in files for xorb, _ in file.uses} | {x for _, x in named}
+            )
+            for checked, file in files:
+                await xet.insert_file(tx, file, checked.uses)
+            first = [checked.first for checked, _ in files if checked.first is not None]
+            await xet.add_chunks(tx, [*named, *first])
+            return await _hold(tx, holder, [file for _, file in files])
+
+
+def _named(raw: bytes) -> XetHash:
+    return XetHash(hash_string(raw))
+
+
+def _check_xorb(listed: ShardXorb, held: Held) -> list[tuple[XetHash, XetHash]]:
+    listed.check(held.index)
+    hashes = held.index.hashes()
+    words = np.frombuffer(hashes, "<u8").reshape(-1, 4)
+    numbers = {*np.flatnonzero(words[:, 3] % _GLOBAL == 0).tolist(), *listed.marked()[:_MARKED]}
+    return [(_named(hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]), held.hash) for at in sorted(numbers)]
+
+
+def _run(steps: Sequence[Callable[[], None]]) -> None:
+    for step in steps:
+        step()
+
+
+async def _nothing_new() -> bool:
+    return False
+
+
+async def _require_xorbs(tx: Tx, hashes: set[XetHash]) -> None:
+    if await xet.count_xorbs(tx, sorted(hashes)) != len(hashes):
+        raise Invalid("A xorb that the shard names is not here any more.", hint="Send the file again.")
+
+
+async def _hold(tx: Tx, holder: Holder, files: Sequence[XetFile]) -> bool:
+    """From here on the repo holds these files; whether any is new to it."""
+    held = await objects.has_large(tx, holder.repo.id, [file.sha256 for file in files])
+    new = {file.sha256: file for file in files if file.sha256 not in held}
+    for file in new.values():
+        await objects.add_large(tx, holder.repo.id, file.sha256, file.size)
+    if new:
+        facts = [{"sha256": file.sha256, "size": file.size, "xet": file.hash} for file in new.values()]
+        await log.append(tx, holder.actor, "repo:large:receive", str(holder.repo.ref), files=facts)
+    return bool(new)

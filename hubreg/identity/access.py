@@ -6,11 +6,11 @@ Who may do what: every rule about repos is in this module.
 | anybody, public repo | yes | yes, unless gated | with a write token | | |
 | member `read` | yes | yes | with a write token | | |
 | member `contributor` | yes | yes | yes | what they created | what they created |
-| member `write` | yes | yes | yes | yes | |
-| member `admin`, the user itself, a site administrator | yes | yes | yes | yes | yes |
+| member `write` or `admin`, the user itself, a site administrator | yes | yes | yes | yes | yes |
 
-Writing of any kind takes a token of role `write`. Whoever may not know of a repo is told that it does not exist, in
-the same words as for one that does not.
+As on the Hub, `write` creates, renames and deletes every repo of an organisation; `admin` differs in what it may do to
+the organisation itself. Writing of any kind takes a token of role `write`. Whoever may not know of a repo is told that
+it does not exist, in the same words as for one that does not.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Access:
             return
         if repo.disabled and action is Action.WRITE:
             raise RepoDisabled(RepoDisabled.MESSAGE)
-        if not _may(action, role, own=repo.creator_id == actor.user_id):
+        if not _may(role, own=repo.creator_id == actor.user_id):
             raise Refused(
                 f"You do not have the right to {action.value} {repo.ref.type.value} {repo.ref.full}.",
                 hint=f"Ask an administrator of {repo.ref.namespace}.",
@@ -124,9 +124,7 @@ class Access:
             raise Refused(f"You do not have the right to create a repo in {namespace}.")
 
 
-def _may(action: Action, role: OrgRole | None, *, own: bool) -> bool:
-    if role is None:
-        return False
-    if role is OrgRole.CONTRIBUTOR and own:
-        return True
-    return _RANK[role] >= _RANK[OrgRole.ADMIN if action is Action.MANAGE else OrgRole.WRITE]
+def _may(role: OrgRole | None, *, own: bool) -> bool:
+    if role is OrgRole.CONTRIBUTOR:
+        return own
+    return role is not None and _RANK[role] >= _RANK[OrgRole.WRITE]

@@ -117,6 +117,15 @@ def _item(row: Commit, *, formatted: bool) -> CommitItem:
     )
 
 
+async def shown(request: Request) -> Response:
+    """A commit as text, who, when, why and what: where the URL leads that a commit is answered with."""
+    repo = await request.repo(Action.READ)
+    row, diff = await request.app.history.commit(request.actor, repo, request.params["revision"])
+    message = f"{row.title}\n\n{row.message}".strip().replace("\n", "\n    ")
+    head = f"commit {row.id}\nAuthor: {row.author}\nDate:   {iso(row.at)}\n\n    {message}\n\n"
+    return answers.text(head + (diff or "(too much to show)\n"))
+
+
 async def comparison(request: Request) -> Response:
     """The files that differ between two revisions, `a..b`; with `raw` as a diff."""
     base, dots, head = request.params["range"].partition("..")

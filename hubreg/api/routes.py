@@ -56,6 +56,7 @@ ROUTES = (
     # files
     Route("GET",    "/{P}{repo}/resolve/{revision}/{path}",            resolve.file, text=True),
     Route("GET",    "/{P}{repo}/raw/{revision}/{path}",                resolve.git_blob, text=True),
+    Route("GET",    "/{P}{repo}/commit/{revision}",                    commits.shown, text=True),
     # repos, read
     Route("GET",    "/api/spaces/{word:templates|hardware|zero-gpu/quota|semantic-search}", site.unsupported),
     Route("GET",    "/api/{T}",                                        repos.page),

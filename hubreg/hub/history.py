@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hubreg.errors import Invalid, RevisionNotFound
+from hubreg.errors import RevisionNotFound, TooLarge
 from hubreg.formats import gitobjects, lfs, textdiff
 from hubreg.formats.gitobjects import Change, TreeEntry
 from hubreg.hub.snapshots import Snapshots
@@ -55,20 +56,36 @@ class History:
         """
         The differences as `git diff` would print them, large files by their pointers.
 
-        Raises `Invalid` where that would be more than anybody reads: the list of files is there still.
+        Raises `TooLarge` where that would be more than anybody reads: the list of files is there still.
         """
-        comparison = await self.compare(actor, repo, base, head)
-        if len(comparison.changes) > _DIFF_FILES:
-            raise Invalid(
-                f"{len(comparison.changes)} files differ, too many for a diff in text.",
+        return await self._text((await self.compare(actor, repo, base, head)).changes)
+
+    async def commit(self, actor: Actor, repo: Repo, revision: str) -> tuple[Commit, str]:
+        """One commit, and what it changed against its first parent as a diff; "" where that would be too much."""
+        self.access.require(actor, Action.READ, repo)
+        snapshot = await self.snapshots.at(repo, revision)
+        row = await objects.find_commit(self.db, repo.id, snapshot.commit)
+        if row is None:
+            raise RevisionNotFound(f"Invalid rev id: {revision}")
+        parent = await self.snapshots.of(repo, row.parent) if row.parent is not None else None
+        changes = await self.snapshots.drive(gitobjects.diff(parent.tree if parent else None, row.tree))
+        try:
+            return row, await self._text(changes)
+        except TooLarge:
+            return row, ""
+
+    async def _text(self, changes: Sequence[Change]) -> str:
+        if len(changes) > _DIFF_FILES:
+            raise TooLarge(
+                f"{len(changes)} files differ, too many for a diff in text.",
                 hint="Ask without `raw` for the list of files.",
             )
         parts: list[str] = []
-        for change in comparison.changes:
+        for change in changes:
             old, new = await self._version(change.old), await self._version(change.new)
             parts.append(await asyncio.to_thread(textdiff.unified, change.path, old, new))
             if sum(map(len, parts)) > _DIFF_CHARACTERS:
-                raise Invalid("The differences are too many for a diff in text.")
+                raise TooLarge("The differences are too many for a diff in text.")
         return "".join(parts)
 
     async def _version(self, entry: TreeEntry | None) -> textdiff.Version | None:

@@ -384,3 +384,15 @@ async def test_revert(hub: Hub, model: str) -> None:
     await hub.commit("models/ann/model", {"a.txt": b"again"})
     response = await hub.post(path, json={"commit": bad["commitOid"]})
     assert (response.status_code, response.json()["files"]) == (409, ["a.txt", "b.txt"])
+
+
+async def test_the_url_of_a_commit_shows_it(hub: Hub, model: str) -> None:
+    """The client prints `commitUrl`: it leads to the commit's message and diff, for whoever may read the repo."""
+    done = await hub.commit("models/ann/model", {"a.txt": b"one\n"})
+    shown = await hub.get(done["commitUrl"])
+    assert shown.headers["content-type"] == "text/plain; charset=utf-8"
+    assert shown.text.startswith(f"commit {done['commitOid']}\nAuthor: ann\n")
+    assert "\n    files\n" in shown.text
+    assert shown.text.endswith("+++ b/a.txt\n@@ -0,0 +1 @@\n+one\n")
+    await hub.put("/api/models/ann/model/settings", json={"private": True})
+    assert (await hub.get(done["commitUrl"], headers=ANYBODY)).status_code == 401

@@ -12,11 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from hubreg.api.bodies import read_body, spool
 from hubreg.api.requests import Request
-from hubreg.errors import Invalid, Refused, TooLarge
+from hubreg.errors import Invalid, InvalidCredentials, Refused, TooLarge
 from hubreg.formats import gitwire
 from hubreg.formats.gitwire import RECEIVE, UPLOAD, LsRefs
 from hubreg.hub.received import Received
 from hubreg.identity.access import require_user
+from hubreg.identity.credentials import token_of
 from hubreg.model import Action
 
 _BODY = 8 << 20  # bytes: the wants and haves of 150 000 commits
@@ -33,7 +34,7 @@ async def refs(request: Request) -> Response:
     if service not in (UPLOAD, RECEIVE):
         raise Refused("hubreg speaks git's smart protocol only: use git 1.6.6 or newer.")
     if service == RECEIVE:
-        require_user(request.actor, write=True)
+        _require_writer(request)
     repo = await request.repo(Action.PROPOSE if service == RECEIVE else Action.READ)
     if service == UPLOAD and _is_version_2(request):
         body = gitwire.render_capabilities()
@@ -64,6 +65,15 @@ async def push(request: Request) -> Response:
         await spool(request, _Inflating(received) if _is_compressed(request) else received)
         report = await request.app.pushes.push(request.actor, repo, received)
     return Response(report, headers=_UNCACHED, media_type=f"application/x-{RECEIVE}-result")
+
+
+def _require_writer(request: Request) -> None:
+    """git asks for a user name and a password, so people give theirs: the Hub's words for that (HUB 8.5)."""
+    if request.actor.invalid_token and not token_of(request.header(b"authorization") or "").startswith("hf_"):
+        raise InvalidCredentials(
+            "Password authentication in git is no longer supported. You must use a user access token instead."
+        )
+    require_user(request.actor, write=True)
 
 
 def _is_version_2(request: Request) -> bool:

@@ -76,3 +76,14 @@ class Terms(Sequence[Span]):
 def _span(record: tuple[bytes, int, int, int]) -> Span:
     xorb, unpacked, start, end = record
     return Span(XetHash(hash_string(bytes(xorb))), unpacked, start, end)
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same chunks in as few ranges as possible, in order; their ends are exclusive."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found

@@ -55,6 +55,7 @@ class XorbChunk:
 
 _PACKED = struct.Struct(f"<{HASH_SIZE}sII")
 _RECORD = np.dtype([("hash", f"V{HASH_SIZE}"), ("size", "<u4"), ("offset", "<u4")])
+ENTRY_SIZE = _RECORD.itemsize  # bytes of a chunk in a packed index
 
 
 class ChunkIndex:

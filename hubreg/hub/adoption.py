@@ -16,12 +16,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
-from hubreg.errors import TooLarge
+from hubreg.errors import Moved, TooLarge
 from hubreg.formats import commitlines, gitobjects, lastcommits
 from hubreg.formats.gitobjects import Folder
 from hubreg.hub import recording
 from hubreg.hub.ancestry import Node
-from hubreg.hub.commits import Commits, refuse_missing
+from hubreg.hub.commits import Commits, refuse_missing, require_large
 from hubreg.hub.frontpage import FrontPage
 from hubreg.hub.inspection import Brought
 from hubreg.hub.received import Received
@@ -37,6 +37,7 @@ from hubreg.store.repos import Facts, Repo
 _AHEAD = 8 << 20  # bytes of rows that the last transaction takes
 _BATCH = 8 << 20  # bytes of objects that are held in memory
 _MOST = 500  # and how many
+_AT_ONCE = 4  # threads that keep files
 _TREE_ENTRIES = 50_000  # of cached trees, all together
 _SHOWN = 10  # files that a refusal names
 
@@ -49,8 +50,12 @@ class Ahead(Snapshots):
         self._received = received
         self._trees: Bounded[Oid, Tree] = Bounded(_TREE_ENTRIES, lambda tree: len(tree.entries) + 1)
         self.lists: dict[tuple[CommitId, str], bytes] = {}
+        self._asked = 0
 
     async def tree(self, oid: Oid) -> Tree:
+        self._asked += 1
+        if not self._asked % 50:
+            await asyncio.sleep(0)
         found = self._trees.get(oid)
         if found is None:
             if oid not in self._received.objects:
@@ -71,6 +76,7 @@ class Adoption:
         self._commits, self._repo, self._received, self._brought = commits, repo, received, brought
         self._ahead = Ahead(commits, received)
         self._files: dict[Oid, File] = {}
+        self._known: list[File] = []  # files that have a row already, for another repo maybe
         self._rows: dict[CommitId, Commit] = {}
         self._parents: Mapping[str, Commit] = {}
         self._objects: list[tuple[str, str, bytes]] = []
@@ -110,15 +116,19 @@ class Adoption:
             part = oids[start : start + _MOST]
             known = await objects.files(self._commits.db, part)
             unknown += [oid for oid in part if oid not in known]
+            self._known += known.values()
             await asyncio.sleep(0)
         return unknown
 
     async def _keep(self, oids: Sequence[Oid]) -> None:
         pointers = self._received.pointers
         plain = [oid for oid in oids if oid not in pointers]
-        kept = await self._commits.blobs.put(await self._received.contents(plain))
-        for oid, content in zip(plain, kept, strict=True):
-            self._files[oid] = File(oid, content.sha256, content.size, False, 0)
+        contents = await self._received.contents(plain)
+        # The disk syncs several files in the time that one takes.
+        put = [self._commits.blobs.put(contents[part::_AT_ONCE]) for part in range(_AT_ONCE)]
+        for part, kept in enumerate(await asyncio.gather(*put)):
+            for oid, content in zip(plain[part::_AT_ONCE], kept, strict=True):
+                self._files[oid] = File(oid, content.sha256, content.size, False, 0)
         for oid in set(oids) & pointers.keys():
             size = self._received.objects[oid].size
             self._files[oid] = File(oid, pointers[oid].sha256, pointers[oid].size, True, size)
@@ -228,7 +238,10 @@ class Adoption:
     async def record(self, tx: Tx) -> None:
         """Everything but the refs, in the transaction that moves them."""
         await self._write(tx)
+        await require_large(tx, self._repo, [*self._files.values(), *self._known])
         await objects.put_files(tx, self._files.values())
+        if await objects.keep_files(tx, [file.oid for file in self._known]):
+            raise Moved("A file of this push was collected meanwhile; push again.")
         await recording.keep(tx, self._repo, [Made(row, ()) for row in self._rows.values()])
 
     def commits_of(self, tip: CommitId) -> list[Commit]:

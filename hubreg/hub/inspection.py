@@ -10,7 +10,7 @@ that names it, or a delta upon it, and read the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from hubreg.store.repos import Repo
 T = TypeVar("T")
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999: dates beyond it cannot be shown
+_BATCH = 500
 _DEEP = 700  # characters of a folder's path, from which on a name in it may be too much
 
 
@@ -51,8 +52,14 @@ class Holdings:
     def __init__(self, db: Database, packing: Packing, repo: Repo) -> None:
         self._db, self._packing, self._repo = db, packing, repo
 
-    async def commits(self, ids: Collection[Oid]) -> dict[str, objects.Commit]:
-        return await objects.commits(self._db, self._repo.id, list(ids))
+    async def commits(self, ids: Iterable[str]) -> dict[str, objects.Commit]:
+        """Those of the commits that are the repo's."""
+        found: dict[str, objects.Commit] = {}
+        asked = list(ids)
+        for start in range(0, len(asked), _BATCH):
+            found |= await objects.commits(self._db, self._repo.id, asked[start : start + _BATCH])
+            await asyncio.sleep(0)  # a point read does not wait for anything, so it lets nobody else go on
+        return found
 
     async def tags(self) -> dict[Oid, CommitId]:
         """The commits of annotated tags, by the tags' own oids."""
@@ -65,27 +72,27 @@ class Holdings:
         missing = set(wanted) - {EMPTY_TREE}
         if missing:
             tips = {commit for _, commit in await repos.refs(self._db, self._repo.id)}
-            rows = await self.commits([Oid(tip) for tip in tips])
+            rows = await self.commits(tips)
             missing = await self._packing.lacking(missing, [row.tree for row in rows.values()])
         if missing:
             every = Ancestry.parse(await objects.every_commit(self._db, self._repo.id))
             missing = await self._packing.lacking(missing, every.trees())
         return missing
 
-    async def content(self, oid: Oid) -> tuple[str, bytes] | None:
-        """Kind and bytes of something that the repo holds, else None."""
-        if await self.commits([oid]):
-            kind = "commit"
-        elif oid in await self.tags():
-            kind = "tag"
-        elif await self.lacking([oid]):
-            return None
-        elif oid in await objects.files(self._db, [oid]):
-            return "blob", await self._packing.file(oid)
-        else:
-            kind = "tree"
-        found = await objects.contents(self._db, [oid])
-        return kind, found[oid]
+    async def of(self, oids: Sequence[Oid]) -> dict[Oid, str]:
+        """Those of the objects that the repo holds, of whatever kind, with their kinds."""
+        kinds = dict.fromkeys(map(Oid, await self.commits(oids)), "commit")
+        kinds |= dict.fromkeys((await self.tags()).keys() & set(oids), "tag")
+        rest = set(oids) - kinds.keys()
+        held = sorted(rest - await self.lacking(rest))
+        files = await objects.files(self._db, held)
+        return kinds | {oid: "blob" if oid in files else "tree" for oid in held}
+
+    async def content(self, oid: Oid, kind: str) -> bytes:
+        """The bytes of an object that the repo holds."""
+        if kind == "blob":
+            return await self._packing.file(oid)
+        return (await objects.contents(self._db, [oid]))[oid]
 
 
 class Inspection:
@@ -152,7 +159,7 @@ class Inspection:
                 waiting += [(parent, False) for parent in node.parents]
                 if not len(parsed) % 100:
                     await asyncio.sleep(0)
-        for missing in outside - (await self._holdings.commits([Oid(id_) for id_ in outside])).keys():
+        for missing in outside - (await self._holdings.commits(outside)).keys():
             raise Invalid(f"The push lacks the commit {missing}.")
 
     def _is_new_commit(self, id_: CommitId) -> bool:
@@ -178,6 +185,8 @@ class Inspection:
             if packed.kind != "tree":
                 raise Invalid(f"{path or 'Its root'} should be a folder and is a {packed.kind}.")
             self._brought.trees.append(oid)
+            if not len(self._brought.trees) % 50:
+                await asyncio.sleep(0)
             entries = _parsed(oid, gitobjects.parse_tree, await self._received.content(oid))
             for entry in self._new(entries):
                 at = f"{path}/{entry.name}" if path else entry.name

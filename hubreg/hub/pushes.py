@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from hubreg.errors import HubregError, Invalid, Moved
 from hubreg.formats import gitwire, names
 from hubreg.formats.gitwire import ZERO, Command, Push, Ref
-from hubreg.formats.packs import Limits
+from hubreg.formats.unpacking import Limits
 from hubreg.hub import recording
 from hubreg.hub.adoption import Adoption
 from hubreg.hub.commits import Commits
@@ -108,11 +108,12 @@ class Pushes:
         held = max(self.limits.held, self.commits.config.regular_max)
         missing = await received.unpack(replace(self.limits, held=held))
         while missing:
-            base = missing[0]
-            found = await holdings.content(base)
-            if found is None:
-                raise Invalid(f"The pack builds on the object {base}, which is not in this repo.")
-            missing = await received.admit(base, *found)
+            # What is missing may also be a delta of this pack, upon another base that is.
+            bases = await holdings.of(missing)
+            if not bases:
+                raise Invalid(f"The pack builds on the object {missing[0]}, which is not in this repo.")
+            for base, kind in bases.items():
+                missing = await received.admit(base, kind, await holdings.content(base, kind))
 
     async def _take(
         self, actor: Actor, repo: Repo, push: Push, received: Received, holdings: Holdings

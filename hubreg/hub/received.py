@@ -17,8 +17,8 @@ from hubreg.errors import TooLarge
 from hubreg.formats import gitwire, lfs, pktline
 from hubreg.formats.gitwire import Push
 from hubreg.formats.lfs import Pointer
-from hubreg.formats.packs import Limits, Packed, Unpacker
 from hubreg.formats.pktline import Packet
+from hubreg.formats.unpacking import Limits, Packed, Unpacker
 from hubreg.model import Oid
 from hubreg.store.threads import run_in
 
@@ -114,7 +114,7 @@ class Received:
     async def content(self, oid: Oid) -> bytes:
         """What an object of the pack holds, if it is one that `Limits` lets be held."""
         packed = self.objects[oid]
-        if packed.size <= _SMALL and packed.chain < 8:
+        if packed.size <= _SMALL:
             return self._unpacker.content(packed)
         return await run_in(None, self._unpacker.content, packed)
 

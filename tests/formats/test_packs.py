@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubreg.errors import Invalid, TooLarge
+from hubreg.formats.deltas import apply_delta, result_size, tree_delta
 from hubreg.formats.gitobjects import FILE, FOLDER, SUBMODULE, TreeEntry, object_oid, render_tree
-from hubreg.formats.packs import Encoder, Limits, Packed, Unpacker, apply_delta, result_size, tree_links
+from hubreg.formats.packs import Encoder, tree_links
+from hubreg.formats.unpacking import Limits, Packed, Unpacker
 from hubreg.model import Oid
 
 KINDS = st.sampled_from(["commit", "tree", "blob", "tag"])
@@ -191,7 +193,62 @@ def test_links_of_a_tree() -> None:
     oids = [Oid(f"{n:040x}") for n in range(4)]
     entries = zip("dfgs", (FOLDER, FILE, FILE, SUBMODULE), oids, strict=True)
     tree = render_tree(TreeEntry(name, mode, oid) for name, mode, oid in entries)
-    assert tree_links(tree) == ([oids[0]], [oids[1], oids[2]])
+    assert tree_links(tree) == ([(b"d", oids[0])], [oids[1], oids[2]])
+
+
+NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and b"/" not in name)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Two states of a folder of up to hundreds of entries, of which most are the same."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=40, unique=True))
+    names += [b"%05d" % n for n in range(draw(st.sampled_from([0, 10, 300])))]
+    before = dict.fromkeys(sorted(names), b"\1" * 20)
+    after = dict(before)
+    for name in draw(st.lists(st.sampled_from(names), max_size=6)):
+        after[name] = draw(st.sampled_from([b"\2" * 20, b"\0" * 20, b"1 a\0" * 5]))
+    for name in draw(st.lists(st.sampled_from(names), max_size=3)):
+        after.pop(name, None)
+    for name in draw(st.lists(NAMES, max_size=3)):
+        after[name] = b"\3" * 20
+    trees = [b"".join(b"100644 %b\0%b" % item for item in sorted(state.items())) for state in (before, after)]
+    return trees[0], trees[1]
+
+
+@given(states())
+def test_a_trees_delta_makes_the_tree(case: tuple[bytes, bytes]) -> None:
+    """Whatever was added, changed and removed; and it is not much where not much was."""
+    before, after = case
+    steps = tree_delta(before, after)
+    if steps is None:
+        return
+    assert apply_delta(before, steps) == after
+    assert len(steps) < len(after) // 2 + 1
+
+
+@pytest.mark.parametrize("place", [0, 5_000, 9_999])
+def test_one_change_in_a_large_folder_is_a_short_delta(place: int) -> None:
+    """Tens of bytes for a tree of 340 kB, wherever it is."""
+    entries = [b"100644 %05d\0" % n + n.to_bytes(20) for n in range(10_000)]
+    changed = [*entries[:place], b"100644 %05d\0" % place + b"x" * 20, *entries[place + 1 :]]
+    added = [*entries[:place], b"100644 %05d-\0" % place + b"x" * 20, *entries[place:]]
+    scattered = [entry if n % 2_000 else b"100644 %05d\0" % n + b"y" * 20 for n, entry in enumerate(entries)]
+    before = b"".join(entries)
+    for after, most in ((changed, 120), (added, 120), (entries[:place], 60), (scattered, 400)):
+        steps = tree_delta(before, b"".join(after))
+        assert (steps is None) == (not after)
+        if steps is not None:
+            assert apply_delta(before, steps) == b"".join(after)
+            assert len(steps) < most
+
+
+def test_trees_that_are_not_alike_have_no_delta() -> None:
+    """A delta that is as long as the tree is none."""
+    one = b"".join(b"100644 %05d\0" % n + n.to_bytes(20) for n in range(100))
+    other = b"".join(b"100644 %05d\0" % n + (n + 1).to_bytes(20) for n in range(100))
+    assert tree_delta(one, other) is None
+    assert tree_delta(b"", one) is None
 
 
 # what may be sent by anybody

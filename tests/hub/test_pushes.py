@@ -13,12 +13,13 @@ from dataclasses import replace
 
 import pytest
 
-from hubreg.errors import HubregError, Invalid, TooLarge, Unauthenticated
+from hubreg.errors import Damaged, HubregError, Invalid, TooLarge, Unauthenticated
 from hubreg.formats import lfs, pktline
 from hubreg.formats.gitobjects import FILE, FOLDER, LINK, TreeEntry, object_oid, render_tree
 from hubreg.formats.gitwire import ZERO, Fetch
-from hubreg.formats.packs import Encoder, Limits
+from hubreg.formats.packs import Encoder
 from hubreg.formats.pktline import Decoder
+from hubreg.formats.unpacking import Limits
 from hubreg.hub.pushes import Pushes
 from hubreg.model import Actor, Oid
 from hubreg.store import objects, repos
@@ -63,12 +64,24 @@ def packed(objects_: Sequence[Object]) -> bytes:
     return b"".join([encoder.start(), *[encoder.whole(*made) for made in objects_], encoder.close()])
 
 
-def delta_pack(base: Oid, delta: bytes, *others: Object) -> bytes:
-    """A pack with a delta upon something that is not in it; the delta has less than 16 bytes."""
-    head = bytes([7 << 4 | len(delta)]) + bytes.fromhex(base) + zlib.compress(delta)
-    rest = packed(others)[12:-20]
-    body = b"PACK" + (2).to_bytes(4) + (1 + len(others)).to_bytes(4) + head + rest
+def delta_pack(deltas: Sequence[tuple[Oid, bytes]], *others: Object) -> bytes:
+    """A pack with deltas, each of less than 16 bytes, upon objects of those names, wherever they are."""
+    made = [
+        bytes([7 << 4 | len(steps)]) + bytes.fromhex(base) + zlib.compress(steps) for base, steps in deltas
+    ]
+    body = (
+        b"PACK"
+        + (2).to_bytes(4)
+        + (len(made) + len(others)).to_bytes(4)
+        + b"".join(made)
+        + packed(others)[12:-20]
+    )
     return body + hashlib.sha1(body).digest()  # noqa: S324
+
+
+def first(size: int, count: int) -> bytes:
+    """A delta: the first bytes of a base of that size."""
+    return bytes([size, count, 0x90, count])
 
 
 def commands(*moves: tuple[str, str, str]) -> bytes:
@@ -161,7 +174,7 @@ BAD: dict[str, tuple[Sequence[Object], str]] = {
     "a submodule": ((commit(t := raw_tree((b"sub", b"160000", HELLO))), t), "sub is a submodule"),
     "an unsent large file": (
         (commit(t := tree(("p", FILE, p := blob(lfs.render_pointer("0" * 64, 5))))), t, p),  # type: ignore[arg-type]  # a Sha256
-        "an LFS pointer pointed to a file that does not exist. Offending file: - p",
+        "Offending file: - p",
     ),
     "too large a file": (
         (commit(t := tree(("big", FILE, b := blob(bytes(10 * (1 << 20) + 1))))), t, b),
@@ -299,11 +312,10 @@ async def test_another_repos_objects_are_not_to_be_had(hub: Hub) -> None:
         said = await push(hub, thief, tip, *rest)
         assert any("The push lacks the" in line for line in said), said
 
-    copied = b"\x0a\x01\x90\x01"  # a delta: of 10 bytes make 1, by copying it
     for base in (file, folder, snapshot.tree, Oid(snapshot.commit)):
         t = tree(("stolen", FILE, blob(b"t")))
         tip = commit(t)
-        pack = delta_pack(base, copied, tip, t)
+        pack = delta_pack([(base, first(10, 1))], tip, t)
         said = await send(hub, thief, commands(("refs/heads/x", ZERO, _oid(tip))) + pack)
         assert f"unpack The pack builds on the object {base}, which is not in this repo." in said
     assert await everything(hub) == before
@@ -319,7 +331,11 @@ async def test_its_own_objects_are(hub: Hub) -> None:
     old = (await hub.app.snapshots.entry(await hub.app.snapshots.at(repo, line[1].id), "a")).oid
     made = tree(("back", FILE, old), ("t", FILE, blob(b"t")))
     tip = commit(made, snapshot.commit)
-    pack = delta_pack(old, b"\x0b\x01\x90\x01", tip, made)  # of 11 bytes the first, a "t"
+    chain = [
+        (object_oid("blob", b"the"), first(3, 1)),
+        (old, first(11, 3)),
+    ]  # a "t" out of "the" out of "the old one"
+    pack = delta_pack(chain, tip, made)
     said = await send(hub, repo, commands(("refs/heads/x", ZERO, _oid(tip))) + pack)
     assert said == ["unpack ok", "ok refs/heads/x"]
     assert await hub.content(repo, "back", "x") == b"the old one"
@@ -387,3 +403,19 @@ async def test_a_stranger_is_denied_by_name(hub: Hub) -> None:
     said = await send(hub, repo, commands(("refs/heads/x", ZERO, repo.head)) + packed([]), hub.bob)
     assert said[0] == "DENIED update refs/heads/x: forbidden"
     assert said[-1] == "ng refs/heads/x pre-receive hook declined"
+
+
+async def test_a_pack_that_breaks_off_says_why(hub: Hub) -> None:
+    """A file is gone from the disk: git's person reads it, and the connection is cut, for no pack would be right."""
+    repo = await hub.repo()
+    head = (await hub.commit(repo, add("a", b"content"))).id
+    entry = await hub.app.snapshots.entry(await hub.app.snapshots.at(repo, "main"), "a")
+    assert entry.sha256 is not None
+    await hub.app.blobs.delete(entry.sha256)
+    stream = await hub.app.git.fetch(hub.eve, repo, Fetch(wants=[Oid(head)], done=True, bands=True))
+    last = b""
+    with pytest.raises(Damaged, match="is missing"):
+        async for piece in stream:
+            last = piece
+    assert last[4:5] == b"\x03"
+    assert b"hubreg: The content of " in last

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import re
+import select
 import tempfile
 import threading
 import time
@@ -56,11 +57,19 @@ class Lines:
             fcntl.lockf(lock, fcntl.LOCK_EX)
             try:
                 while data:
-                    data = data[os.write(self.descriptor, data) :]
+                    data = data[self._write(data) :]
             except OSError:
                 pass
             finally:
                 fcntl.lockf(lock, fcntl.LOCK_UN)
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self.descriptor, data)
+        except BlockingIOError:
+            # Somebody who shares stderr has made it non-blocking. Half a line must not stay.
+            select.select([], [self.descriptor], [])
+            return 0
 
 
 class AccessLog:
@@ -130,11 +139,14 @@ def access_line(at: float, scope: Scope, status: int, written: int, seconds: flo
         "path": text(path),
         "status": status,
         "user": state.get("user", ""),
-        "agent": text(agent(scope["headers"])),
+        "agent": text(header(scope["headers"], b"user-agent")),
         "ms": round(seconds * 1000, 2),
         "bytes": written,
         "address": state.get("address") or (client[0] if client else ""),
     }
+    announced = header(scope["headers"], b"content-length")
+    if announced.isdigit() and len(announced) < 20:
+        line["received"] = int(announced)
     return encode(line) + b"\n"
 
 
@@ -147,9 +159,9 @@ def text(raw: bytes) -> str:
     return raw[:LONGEST].decode("latin-1")
 
 
-def agent(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
     for name, value in headers:
-        if name == b"user-agent":
+        if name == wanted:
             return value
     return b""
 

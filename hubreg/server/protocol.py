@@ -20,17 +20,18 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from hubreg.api.bodies import SPOOL, ZERO_COPY, ClientGone
+from hubreg.api.bodies import SPOOL, ZERO_COPY, ClientGone, announced
 from hubreg.errors import Damaged
 from hubreg.server.intake import Intake
 from hubreg.server.logs import AccessLog, Scope
-from hubreg.server.pump import Outcome, Pump, Transfer, available
+from hubreg.server.pump import Outcome, Pump, Transfer, acknowledged, available
 
 logger = logging.getLogger("hubreg.server")
 
@@ -80,6 +81,17 @@ class Cycle(RequestResponseCycle):
                 protocol.access.record(
                     cast("Scope", self.scope), self.status or CLIENT_GONE, written, seconds
                 )
+
+    async def receive(self) -> Any:
+        """ASGI's `receive`. A body that is awaited and does not come is a client that has gone."""
+        if self.body or not self.more_body:
+            return await super().receive()
+        protocol = self.protocol
+        timer = protocol.loop.call_later(protocol.limits.idle_seconds, self.transport.abort)
+        try:
+            return await super().receive()
+        finally:
+            timer.cancel()
 
     async def _give_up(self) -> None:
         if self.response_started:
@@ -163,11 +175,13 @@ class HubregProtocol(HttpToolsProtocol):
     body_seen = 0  # bytes of the current body that the parser has seen
     discard = 0  # bytes of a refused body that are still to come
     discarded = 0
-    head = 0  # bytes of the current request's head
     reading_head = True
+    head = 0  # bytes of the current request's head that came after the piece it began in
+    fields = 0  # bytes of its URL and headers that the parser has told of
     too_large = False
     head_timer: asyncio.TimerHandle | None = None
     write_timer: asyncio.TimerHandle | None = None
+    taken_before = 0  # what the client had taken when that timer was set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -181,18 +195,28 @@ class HubregProtocol(HttpToolsProtocol):
         if self.transfer is not None:
             self.pump.stop(self.transfer)
         if self.intake is not None:
-            self.intake.shutdown(socket.SHUT_RDWR)  # its thread reads the end
+            with suppress(OSError):  # the other side may have ended the connection already
+                self.intake.shutdown(socket.SHUT_RDWR)  # its thread reads the end
 
     def data_received(self, data: bytes) -> None:
         if self.discard:
             data = self._discard(data)
             if not data:
                 return
-        super().data_received(data)
-        if not self.reading_head or self.transport.is_closing():
-            return
-        # A head in pieces: what httptools has gathered so far it does not tell.
         self.head += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.reading_head:
+            self._watch_head()
+        elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # The rest of a body that was refused: uvicorn has taken this for the next request.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _watch_head(self) -> None:
+        """A head in pieces: what httptools has gathered of it so far it does not tell."""
         if self.head > self.limits.head_bytes:
             self.too_large = True
             self.send_400_response("")
@@ -202,16 +226,26 @@ class HubregProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.reading_head = True
-        self.head = 0
+        self.head = self.fields = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        self.head += len(name) + len(value)
-        if self.head > self.limits.head_bytes:
+        self._count(len(name) + len(value))
+
+    def _count(self, size: int) -> None:
+        self.fields += size
+        if self.fields > self.limits.head_bytes:
             self.too_large = True
             raise ValueError("the head of the request is too large")
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and announced(cast("Scope", self.scope)) != 0:
+            # httptools takes it to have no body; an upload would silently be empty.
+            raise ValueError("a request with a body asks for another protocol")
         self.reading_head = False
         self.body_seen = 0
         if self.head_timer is not None:
@@ -244,16 +278,35 @@ class HubregProtocol(HttpToolsProtocol):
         )
         self.transport.close()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.write_timer is None and self.transport.get_write_buffer_size():
+            self._watch_writing()  # a closed transport, too, waits for its client
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.write_timer is None:
-            self.write_timer = self.loop.call_later(self.limits.idle_seconds, self.transport.abort)
+            self._watch_writing()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.write_timer is not None:
             self.write_timer.cancel()
             self.write_timer = None
+
+    def _watch_writing(self) -> None:
+        self.taken_before = acknowledged(self.transport.get_extra_info("socket"))
+        self.write_timer = self.loop.call_later(self.limits.idle_seconds, self._judge_writing)
+
+    def _judge_writing(self) -> None:
+        """Drop a client that has taken nothing; a slow one may go on."""
+        self.write_timer = None
+        if not self.transport.get_write_buffer_size():
+            return
+        if acknowledged(self.transport.get_extra_info("socket")) > self.taken_before:
+            self._watch_writing()
+        else:
+            self.transport.abort()
 
     def descriptor(self) -> int:
         """The socket's, to be duplicated."""

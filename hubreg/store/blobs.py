@@ -93,12 +93,14 @@ class Blobs(Protocol):
 
     async def assemble(self, upload_id: str, expected: Sha256, size: int) -> Content:
         """
-        Publish what the parts have made; once more is fine. Raises `Damaged` if that is not what was expected; the
-        parts stay.
+        Publish what the parts have made; once more is fine, until `drop_parts`. Raises `Damaged` if that is not what
+        was expected; the parts stay.
         """
         ...
 
-    async def drop_parts(self, upload_id: str) -> None: ...
+    async def drop_parts(self, upload_id: str) -> None:
+        """Forget an upload: given up, or put together and recorded."""
+        ...
 
     async def delete(self, digest: Sha256) -> None:
         """Remove the blob. Removing one that is not there is fine: a collector may run twice."""

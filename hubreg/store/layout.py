@@ -5,12 +5,14 @@ Where everything is in a data directory:
         server.lock         held by the server that runs here
         hubreg.db           rows (SQLite, WAL)
         hubreg.lock         whose turn it is to write rows
+        upkeep.lock         held by the process that does what is done beside the requests
         secret              32 random bytes that sign URLs (0600)
         admin-token         the first administrator's token (0600)
         blobs/ab/{sha256}   content, by its name
         xorbs/ab/{hash}-{tag}  chunks that came by Xet, as they came; which tag counts, a row says
         incoming/{random}   content on its way in; whatever a dead process left is swept at start
         incoming/{id}.parts a multipart upload; swept when it has expired
+        incoming/{id}.done  the sha256 that its parts were found to have, once they are put together
 
 Paths are made here and nowhere else. The directories of `blobs/` and `xorbs/` are made once, so that publishing is
 durable with one sync of one directory.
@@ -20,7 +22,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class Layout:
     @property
     def database(self) -> Path:
         return self.root / "hubreg.db"
+
+    @property
+    def upkeep_lock(self) -> Path:
+        return self.root / "upkeep.lock"
 
     @property
     def secret(self) -> Path:
@@ -76,6 +81,9 @@ class Layout:
     def parts(self, upload_id: str) -> Path:
         return self.root / "incoming" / f"{upload_id}.parts"
 
+    def done(self, upload_id: str) -> Path:
+        return self.root / "incoming" / f"{upload_id}.done"
+
     def prepare(self) -> None:
         """Make what is missing, durably. Raises `Unusable` where that cannot be done."""
         try:
@@ -106,8 +114,12 @@ class Layout:
         if not self.secret.exists():
             disk = disk or Disk()
             temporary = self._write_temporary(secrets.token_bytes(_SECRET_BYTES), disk)
-            with suppress(FileExistsError):
+            try:
                 disk.link(temporary, self.secret)
+            except FileExistsError:
+                pass  # somebody was first
+            except OSError:  # no links on this file system
+                disk.rename(temporary, self.secret)
             disk.remove(temporary)
             disk.sync_directory(self.root)
         key = self.secret.read_bytes()

@@ -11,15 +11,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from hubreg.errors import Conflict, Damaged
 from hubreg.formats.gitobjects import BlobHash
-from hubreg.model import Oid, Sha256
+from hubreg.model import Millis, Oid, Sha256
 from hubreg.store.blobs import CHUNK, Content
 from hubreg.store.disk import Disk
 from hubreg.store.layout import Layout
@@ -84,7 +84,7 @@ class LocalUpload:
             )
         oid = self._oid(self._handle) if git else None
         self._disk.sync(self._handle)
-        self._disk.rename(self._path, self._blobs.layout.blob(found))
+        self._blobs.place(self._path, self._blobs.layout.blob(found))
         self._published = True
         self._close()
         return Content(found, self.size, oid)
@@ -199,32 +199,70 @@ class LocalBlobs:
         try:
             handle = os.open(source, os.O_RDWR)
         except FileNotFoundError:
-            return self._assembled(expected, size)
+            return self._assembled(upload_id, expected, size)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if not _is_at(handle, source):
-                return self._assembled(expected, size)
+                return self._assembled(upload_id, expected, size)
             _check_parts(handle, expected, size)
             self.disk.sync(handle)
-            self.disk.rename(source, final)
+            self._note_done(upload_id, expected)
+            os.utime(handle)  # its parts may be old, the blob is not: see `withdraw`
+            self.place(source, final)
             self.disk.sync_directory(final.parent)
         finally:
             self.disk.close(handle)
         return Content(expected, size)
 
-    def _assembled(self, expected: Sha256, size: int) -> Content:
+    def _note_done(self, upload_id: str, found: Sha256) -> None:
+        """
+        Before the parts become the blob: that a blob of this name exists does not say that this upload had its bytes.
+        """
+        handle = self.disk.open(self.layout.done(upload_id))
+        try:
+            self.disk.write(handle, memoryview(found.encode()), 0)
+        finally:
+            self.disk.close(handle)
+
+    def _assembled(self, upload_id: str, expected: Sha256, size: int) -> Content:
         """The same, asked once more: by somebody who did not hear the answer, or at the same time."""
         final = self.layout.blob(expected)
-        if not final.exists() or final.stat().st_size != size:
-            raise Damaged("No part of this upload has arrived.")
+        try:
+            if self.layout.done(upload_id).read_text() != expected or final.stat().st_size != size:
+                raise Damaged("The parts of this upload were something else.")
+        except FileNotFoundError:
+            raise Damaged("No part of this upload has arrived.") from None
         self.disk.sync_directory(final.parent)  # whoever renamed it may have been killed before this
         return Content(expected, size)
 
     async def drop_parts(self, upload_id: str) -> None:
-        await self.in_thread(lambda: self.disk.remove(self.layout.parts(upload_id)))
+        def drop() -> None:
+            self.disk.remove(self.layout.parts(upload_id))
+            self.disk.remove(self.layout.done(upload_id))
+
+        await self.in_thread(drop)
 
     async def delete(self, digest: Sha256) -> None:
         await self.in_thread(lambda: self.disk.remove(self.layout.blob(digest)))
+
+    # collecting
+
+    def place(self, source: Path, final: Path) -> None:
+        """Give what was written its name as a blob; not while a collector makes up its mind about that name."""
+        with _locked(final.parent, fcntl.LOCK_SH):
+            self.disk.rename(source, final)
+
+    def withdraw(self, digest: Sha256, before: Millis) -> Path | None:
+        """
+        Take a blob's name away unless it was published since `before`: another writer may be about to refer to it, and
+        will have published it first. The file is then the caller's to remove; None where it was left.
+        """
+        final, target = self.layout.blob(digest), self.layout.temporary()
+        with _locked(final.parent, fcntl.LOCK_EX), suppress(FileNotFoundError):
+            if final.stat().st_mtime_ns < before * 1_000_000:
+                self.disk.rename(final, target)
+                return target
+        return None
 
     def sweep(self, alive: Collection[str] | None = None) -> int:
         """
@@ -286,6 +324,16 @@ def _check_parts(handle: int, expected: Sha256, size: int) -> None:
         raise Damaged(f"The parts have sha256 {hashed.hexdigest()}, not {expected}.")
 
 
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
@@ -294,6 +342,6 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _is_dead(path: Path, alive: Collection[str] | None) -> bool:
-    if path.suffix != ".parts":
+    if path.suffix not in (".parts", ".done"):
         return True
     return alive is not None and path.stem not in alive

@@ -1,0 +1,1 @@
+"""What `scripts/bench` runs: hubreg measured beside something real, in the same run."""

@@ -34,6 +34,7 @@ from hubreg.identity.accounts import Accounts
 from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
 from hubreg.model import Millis
+from hubreg.store import upkeep
 from hubreg.store.blobs import Blobs
 from hubreg.store.db import Clock, Database
 from hubreg.store.layout import Layout
@@ -110,7 +111,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             discussions=Discussions(db, access, commits, snapshots, history),
             xet=Xet(
                 db,
-                XetTokens(db, access, links, config),
+                XetTokens(db, access, links, await upkeep.xet_epoch(db)),
                 XetUploads(db, xorbs, clock, config),
                 Reconstructions(db, xorbs, links),
                 XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),

@@ -58,8 +58,13 @@ class Config:
     part_size: int = _setting(64 * MIB, "Bytes in each part of a multipart upload.")
     multipart_from: int = _setting(1024 * MIB, "Files from this many bytes on are sent in parts.")
     link_seconds: int = _setting(6 * 3600, "How long the URLs that an upload is sent to are good for.")
-    xet_epoch: int = _setting(
-        1, "Part of the URL under which Xet clients remember what they sent; raise it when stored data was lost."
+    xet_index: bool = _setting(
+        True,
+        "Whether large files that did not come by Xet are indexed, in the background, to be fetched by it too.",
+    )
+    xet_index_from: int = _setting(1 * MIB, "Smallest file, in bytes, that is worth indexing.")
+    xet_native: bool = _setting(
+        True, "Whether indexing may use a C compiler, where there is one, to take a third of the time."
     )
 
     def __post_init__(self) -> None:
@@ -74,7 +79,14 @@ class Config:
             raise Unusable(f"workers must be at least 1, not {self.workers}.")
         if self.graceful_seconds < 0:
             raise Unusable(f"graceful_seconds must be at least 0, not {self.graceful_seconds}.")
-        for name in ("regular_max", "lfs_max", "part_size", "multipart_from", "link_seconds", "xet_epoch"):
+        for name in (
+            "regular_max",
+            "lfs_max",
+            "part_size",
+            "multipart_from",
+            "link_seconds",
+            "xet_index_from",
+        ):
             if getattr(self, name) < 1:
                 raise Unusable(f"{name} must be at least 1.")
 

@@ -111,9 +111,9 @@ class Entry:
     """
     One path of a snapshot.
 
-    `oid` is git's name of the tree entry: the blob's SHA-1, or the pointer's for a file in LFS, or the tree's. `size` is
-    the content's size in bytes, 0 for a directory. `sha256` names the content of a file; `lfs` says whether git holds
-    the content itself or a pointer of `pointer_size` bytes.
+    `oid` is git's name of the tree entry: the blob's SHA-1, or the pointer's for a file in LFS, or the tree's. `size`
+    is the content's size in bytes, 0 for a directory. `sha256` names the content of a file; `lfs` says whether git
+    holds the content itself or a pointer of `pointer_size` bytes.
     """
 
     path: str

@@ -26,6 +26,7 @@ from hubreg.api.resolve import Finished
 from hubreg.app import App, build
 from hubreg.config import Config
 from hubreg.errors import EntryNotFound, HubregError
+from hubreg.ops.caretaker import caretaking
 from hubreg.store.fresh import Bounded, Fresh
 
 Headers = Mapping[bytes, bytes]
@@ -44,7 +45,7 @@ def make_app(config: Config) -> ASGIApp:
     async def lifespan(receive: Receive, send: Send) -> None:
         nonlocal api
         await receive()
-        async with build(config) as app:
+        async with build(config) as app, caretaking(app.db, app.layout, config):
             api = Api(app)
             await send({"type": "lifespan.startup.complete"})
             await receive()

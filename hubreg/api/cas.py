@@ -9,7 +9,6 @@ meanings here ("not offered", "ask the older route"), so little else is said wit
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
 from contextlib import AsyncExitStack, suppress
@@ -18,26 +17,23 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hubreg.api import answers, xet
+from hubreg.api import answers, boundary, xet
 from hubreg.api.bodies import FileBody, PiecesBody, read_body, spool
 from hubreg.api.requests import Request
 from hubreg.api.resolve import Finished
-from hubreg.errors import HubregError, Invalid, NotFound
+from hubreg.errors import Invalid, NotFound
 from hubreg.formats import conditional, hubjson
 from hubreg.formats.chunking import hash_bytes
 from hubreg.formats.shard import MAX_SHARD
-from hubreg.hub.xet_reconstruction import Extent, Fetch, Range, Reconstruction
+from hubreg.hub.xet_reconstruction import MANY, Extent, Fetch, Range, Reconstruction
 from hubreg.hub.xet_tokens import Holder
 from hubreg.hub.xet_uploads import MAX_BODY, Progress
 from hubreg.model import XetHash
 from hubreg.store.xorbs import Held, Scratch, pieces
 
-log = logging.getLogger("hubreg.api")
-
 _SMALL = 1 << 20  # bytes of a body that is JSON, or not looked at
 _MOST_FILES = 100  # in one question for several reconstructions
 _MOST_RANGES = 256  # in one request
-_PATIENCE = 2.0  # seconds that a shard may take before its progress is told
 _BEAT = 20.0  # seconds between two words of progress: clients give up after 300 of silence
 _BINARY = (b"content-type", b"application/octet-stream")
 _RANGES = re.compile(r"bytes=[ \t]*([0-9]+-[0-9]*(?:[ \t]*,[ \t]*[0-9]+-[0-9]*)*)[ \t]*", re.IGNORECASE)
@@ -66,7 +62,7 @@ async def near_chunk(request: Request) -> Response:
 
 
 async def grant(request: Request) -> Response:
-    """Whether a xorb is here already, 200. Other grants are not given, 404: clients then send it to `receive_xorb`."""
+    """Whether a xorb is here already, 200. Other grants are not given, 404: clients then send the xorb itself."""
     await _holder(request, write=True)
     await read_body(request, _SMALL)
     if await request.app.xet.uploads.holds(_hash(request)):
@@ -100,7 +96,7 @@ async def receive_shard(request: Request) -> Response:
 
 
 async def receive_shard_telling(request: Request) -> Response:
-    """The same, with a line of JSON for each step of what may take minutes."""
+    """A shard, answered with a line of JSON for each step of what may take minutes."""
     holder = await _holder(request, write=True)
     async with AsyncExitStack() as stack:
         sent = await stack.enter_async_context(request.app.xet.uploads.scratch())
@@ -111,9 +107,8 @@ async def receive_shard_telling(request: Request) -> Response:
 
 class _Telling(Response):
     """
-    The answer to a shard while it is checked (XET 3, `/v2/shards`).
-
-    What is wrong at first sight is an answer of its own status. Once lines have been sent it is a line.
+    The answer to a shard while it is checked (XET 3, `/v2/shards`): 200 at once, and how it went in the last line. Of a
+    400 clients show their users the number alone; the sentence in a line they show.
     """
 
     def __init__(self, request: Request, holder: Holder, sent: Scratch, stack: AsyncExitStack) -> None:
@@ -127,9 +122,6 @@ class _Telling(Response):
         async with self._stack:
             work = asyncio.ensure_future(self._work)
             try:
-                await asyncio.wait([work], timeout=_PATIENCE)
-                if work.done():
-                    work.result()
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._tell(work, send)
             finally:
@@ -138,22 +130,21 @@ class _Telling(Response):
                     await work
 
     async def _tell(self, work: asyncio.Future[bool], send: Send) -> None:
-        while True:
+        while not work.done():
             told = {"type": "validating", "verified": self._progress.verified, "total": self._progress.total}
             await send(_line(told, more=True))
-            if work.done():
-                break
             await asyncio.wait([work], timeout=_BEAT)
-        error = work.exception()
-        if error is None:
+        try:
+            fresh = work.result()
+        except Exception as error:
+            known = boundary.known(error, "POST a shard")
+            message = f"{known.message} {known.hint}".strip()
+            await send(
+                _line({"type": "error", "message": message, "retryable": known.status >= 500}, more=False)
+            )
+        else:
             await send(_line({"type": "committing", "stage": "syncing"}, more=True))
-            await send(_line({"type": "result", "result": int(work.result())}, more=False))
-            return
-        if not isinstance(error, HubregError):
-            log.error("a shard could not be checked", exc_info=error)
-        known = isinstance(error, HubregError) and error.status < 500
-        message = error.message if isinstance(error, HubregError) else "Internal error."
-        await send(_line({"type": "error", "message": message, "retryable": not known}, more=False))
+            await send(_line({"type": "result", "result": int(fresh)}, more=False))
 
 
 def _line(value: dict[str, Any], *, more: bool) -> dict[str, Any]:
@@ -178,8 +169,12 @@ async def reconstruction(request: Request) -> Response:
 
 
 async def reconstruction_1(request: Request) -> Response:
-    """The same in the form of version 1."""
-    found = await _reconstruction(request)
+    """
+    The terms of a file, or of a range of it, in the form of version 1.
+
+    Each range has a URL of its own: clients keep what they fetched by it.
+    """
+    found = await _reconstruction(request, ranges=1)
     body = {
         "offset_into_first_range": found.offset,
         "terms": _terms(found),
@@ -189,7 +184,7 @@ async def reconstruction_1(request: Request) -> Response:
 
 
 async def reconstructions(request: Request) -> Response:
-    """The same of several whole files; those that the repo does not hold are left out."""
+    """The terms of several whole files; those that the repo does not hold are left out."""
     holder = await _holder(request)
     hashes = request.values("file_id") or await request.json(list[str], _SMALL)
     if len(hashes) > _MOST_FILES:
@@ -199,7 +194,7 @@ async def reconstructions(request: Request) -> Response:
     for text in hashes:
         hash_bytes(text)
         with suppress(NotFound):
-            found = await request.app.xet.reconstructions.of(holder, XetHash(text))
+            found = await request.app.xet.reconstructions.of(holder, XetHash(text), ranges=1)
             files[text] = _terms(found)
             for xorb, entries in _fetch_info(request, found).items():
                 fetch_info.setdefault(xorb, []).extend(entries)
@@ -208,11 +203,11 @@ async def reconstructions(request: Request) -> Response:
     )
 
 
-async def _reconstruction(request: Request) -> Reconstruction:
+async def _reconstruction(request: Request, *, ranges: int = MANY) -> Reconstruction:
     holder = await _holder(request)
     asked = _ranges(request)
     part = asked[0] if asked is not None and len(asked) == 1 else None
-    return await request.app.xet.reconstructions.of(holder, _hash(request), part)
+    return await request.app.xet.reconstructions.of(holder, _hash(request), part, ranges=ranges)
 
 
 def _ranges(request: Request) -> list[Range] | None:

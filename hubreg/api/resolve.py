@@ -197,7 +197,10 @@ def refused(error: HubregError, response: Response, user: str) -> Finished:
 
 async def file(request: Request) -> Response:
     """A file's bytes at a commit; by a branch, a tag or a short id, a redirect to its commit."""
-    if xet.wants_file_info(request.headers.get(b"accept")) and (info := await _file_info(request)) is not None:
+    if (
+        xet.wants_file_info(request.headers.get(b"accept"))
+        and (info := await _file_info(request)) is not None
+    ):
         return info
     finished = await resolved(request)
     return finished.response(request.headers, get=request.method == "GET")

@@ -13,6 +13,7 @@ from hubreg.cli.accounts import orgs, tokens, users
 from hubreg.cli.answers import answer
 from hubreg.cli.options import AsJson
 from hubreg.cli.serve import serve
+from hubreg.cli.upkeep import collect, run_upkeep, xet
 from hubreg.store.db import migrations
 
 app = typer.Typer(
@@ -26,6 +27,9 @@ app.command()(serve)
 app.add_typer(users, name="user")
 app.add_typer(orgs, name="org")
 app.add_typer(tokens, name="token")
+app.command("upkeep")(run_upkeep)
+app.command("gc")(collect)
+app.add_typer(xet, name="xet")
 
 
 @app.command()

@@ -221,8 +221,8 @@ def render_dedup_shard(
     section = len(body)
     body += b"".join([_render_xorb(name, index, hmac_key) for name, index in listed]) + _BOOKEND
     stored, unpacked = sum(i.length for _, i in listed), sum(i.unpacked() for _, i in listed)
-    # Offset and count for files, xorbs and chunks. Clients make their own, but take the offsets for the ends of sections:
-    # with others they allocate by a negative length, or find nothing.
+    # Offset and count for files, xorbs and chunks. Clients make their own, but take the offsets for the ends of
+    # sections: with others they allocate by a negative length, or find nothing.
     lookups = (len(body), 0) * 3
     footer = _FOOTER.pack(
         *(_FOOTER_VERSION, _HEAD.size, section, *lookups),

@@ -397,6 +397,7 @@ class Commits:
         commit = CommitId(gitobjects.object_oid("commit", data))
         kept = [(str(oid), "tree", tree) for oid, tree in draft.trees.items()]
         await objects.put_objects(tx, [*kept, (commit, "commit", data)])
+        await require_large(tx, repo, draft.files)
         await objects.put_files(tx, draft.files)
         folders = [
             (path, lastcommits.render(lastcommits.step(before, folder, commit)))
@@ -503,6 +504,15 @@ def _as_large(line: FileLine) -> FileLine | AddLfs:
 def _pointer(sha256: Sha256, size: int) -> File:
     text = lfs.render_pointer(sha256, size)
     return File(gitobjects.object_oid("blob", text), sha256, size, True, len(text))
+
+
+async def require_large(tx: Tx, repo: Repo, files: Iterable[File]) -> None:
+    """
+    Once more, where it counts: what was held when the commit was drafted may have been collected since. Raises `Moved`.
+    """
+    large = {file.sha256 for file in files if file.lfs}
+    if len(await objects.has_large(tx, repo.id, sorted(large))) < len(large):
+        raise Moved("A large file of this commit is not here any more: it was not committed for too long.")
 
 
 def refuse_missing(large: Sequence[AddLfs], held: Mapping[Sha256, int]) -> None:

@@ -301,6 +301,7 @@ class Uploads:
             elif not await _holds(tx, grant):
                 # Dropped by another call, for its bytes were wrong: the blob that is there is not from this upload.
                 raise LinkRefused(_OVER, hint=_AGAIN)
+        await self.blobs.drop_parts(upload)
 
     def _granted(
         self, purpose: str, repo_id: str, sha256: str, upload: str, query: Query, *facts: int

@@ -67,6 +67,7 @@ class XetDedup:
         stale = await xet.stale_offers(self.db, [held.hash for held in found], self.clock())
         if stale:
             async with self.db.write() as tx:
-                await xet.offer(tx, stale)
+                gone = set(stale) - await xet.offer(tx, stale)
+            found = [held for held in found if held.hash not in gone]
         listed = [(hash_bytes(held.hash), held.index) for held in found]
         return await self.xorbs.in_thread(render_dedup_shard, listed, self.key, now, now + _SECONDS)

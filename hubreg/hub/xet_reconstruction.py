@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from hubreg.errors import EntryNotFound, LinkRefused, RangeUnsatisfiable
-from hubreg.formats.terms import Span, Terms
+from hubreg.errors import EntryNotFound, Invalid, LinkRefused, RangeUnsatisfiable
+from hubreg.formats.terms import Span, Terms, merged
 from hubreg.hub.xet_tokens import Holder
 from hubreg.identity.links import Links
 from hubreg.model import XetHash
@@ -23,7 +24,7 @@ from hubreg.store.xet import XetFile
 from hubreg.store.xorbs import Held, Xorbs
 
 _SECONDS = 3600  # that a URL is good for; clients whose has expired ask again (XET 3)
-_RANGES = 64  # in one URL: some 1 500 bytes
+MANY = 64  # ranges in one URL: some 1 500 bytes
 _PURPOSE = "xet:fetch"
 _SIGNED = re.compile(r"[0-9]+-[0-9]+(?:,[0-9]+-[0-9]+)*")
 
@@ -62,9 +63,12 @@ class Reconstructions:
     xorbs: Xorbs
     links: Links
 
-    async def of(self, holder: Holder, hash_: XetHash, part: Range | None = None) -> Reconstruction:
+    async def of(
+        self, holder: Holder, hash_: XetHash, part: Range | None = None, *, ranges: int = MANY
+    ) -> Reconstruction:
         """
-        How to put together a file, or the bytes of it from one offset up to another, which may lie past the end.
+        How to put together a file, or the bytes of it from one offset up to another, which may lie past the end. A URL
+        is for at most so many `ranges`.
 
         Raises `EntryNotFound` for what the repo does not hold, and `RangeUnsatisfiable` where the part begins at or
         past the end: that is how clients find it.
@@ -82,7 +86,7 @@ class Reconstructions:
             before = start - terms.begin(first)
             behind = max(0, terms.begin(last) - end)
             spans, start = await self._trimmed(spans, before, behind)
-        return Reconstruction(start, spans, await self._fetches(spans))
+        return Reconstruction(start, spans, await self._fetches(spans, ranges))
 
     async def file(self, holder: Holder, hash_: XetHash) -> XetFile:
         """A file that the repo holds. Raises `EntryNotFound`, also for one that others hold."""
@@ -106,23 +110,23 @@ class Reconstructions:
         spans[0] = first._replace(unpacked=first.unpacked - dropped, start=first.start + drop)
         return spans, before - dropped
 
-    async def _fetches(self, spans: Sequence[Span]) -> dict[XetHash, list[Fetch]]:
+    async def _fetches(self, spans: Sequence[Span], limit: int) -> dict[XetHash, list[Fetch]]:
         wanted: dict[XetHash, list[Range]] = {}
         for span in spans:
             wanted.setdefault(span.xorb, []).append((span.start, span.end))
         fetches = {}
         for hash_, ranges in wanted.items():
-            index = (await self.xorbs.get(hash_)).index
-            extents = [Extent(chunks, index.extent(*chunks)) for chunks in _merged(ranges)]
+            held = await self.xorbs.get(hash_)
+            extents = [Extent(chunks, held.index.extent(*chunks)) for chunks in merged(ranges)]
             fetches[hash_] = [
-                self._fetch(hash_, extents[at : at + _RANGES]) for at in range(0, len(extents), _RANGES)
+                self._fetch(held, extents[at : at + limit]) for at in range(0, len(extents), limit)
             ]
         return fetches
 
-    def _fetch(self, hash_: XetHash, extents: Sequence[Extent]) -> Fetch:
+    def _fetch(self, held: Held, extents: Sequence[Extent]) -> Fetch:
         signed = ",".join(f"{start}-{end - 1}" for start, end in (extent.bytes for extent in extents))
-        query = self.links.sign(_PURPOSE, hash_, signed, seconds=_SECONDS)
-        return Fetch(f"/xorb-ranges/{hash_}?ranges={signed}&{query}", extents)
+        query = self.links.sign(_PURPOSE, held.hash, held.tag, signed, seconds=_SECONDS)
+        return Fetch(f"/xorb-ranges/{held.hash}?ranges={signed}&{query}", extents)
 
     async def fetched(
         self, hash_: XetHash, query: Mapping[str, str], asked: Sequence[Range] | None
@@ -131,14 +135,20 @@ class Reconstructions:
         What a signed URL gives: the xorb, and the ranges of its serialized form that are asked of those signed. None
         asks for all of them.
 
-        Raises `LinkRefused` for a URL that has expired or was not signed for that, `RangeUnsatisfiable` past the end.
+        Raises `LinkRefused` for a URL that has expired or was not signed for that, `RangeUnsatisfiable` past the end,
+        `Invalid` for ranges that overlap: an answer is never larger than the xorb.
         """
         signed = query.get("ranges", "")
-        self.links.check(_PURPOSE, hash_, signed, query=query)
-        held = await self.xorbs.get(hash_)
+        held = await self.xorbs.find(hash_)
+        # The tag is signed too: the same xorb sent again in another form has other chunks at these places.
+        self.links.check(_PURPOSE, hash_, held.tag if held is not None else "", signed, query=query)
+        if held is None:
+            raise LinkRefused("What this link leads to is not here any more.")
         granted = _parse_signed(signed)
         if asked is None:
             return held, granted
+        if any(before > start for (_, before), (start, _) in pairwise(sorted(asked))):
+            raise Invalid("The ranges overlap.")
         for start, end in asked:
             if start >= held.size:
                 raise RangeUnsatisfiable(
@@ -158,17 +168,6 @@ def _whole(sizes: Iterable[int], spare: int) -> tuple[int, int]:
             break
         count, total = count + 1, total + size
     return count, total
-
-
-def _merged(ranges: list[Range]) -> list[Range]:
-    """The same chunks in as few ranges as possible, in order."""
-    merged: list[Range] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def _parse_signed(text: str) -> list[Range]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hubreg.config import Config
 from hubreg.errors import InvalidCredentials, LinkRefused, Refused, RepoNotFound
 from hubreg.formats import names
 from hubreg.identity.access import Access
@@ -47,10 +46,12 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class XetTokens:
+    """`epoch`: see `path`."""
+
     db: Database
     access: Access
     links: Links
-    config: Config
+    epoch: int
     _known: Fresh[str, Holder] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class XetTokens:
         Where the content-addressed side is. Clients keep what they know of it under this very URL, so that another
         epoch makes them forget it (XET 11).
         """
-        return f"/cas/e{self.config.xet_epoch}"
+        return f"/cas/e{self.epoch}"
 
     def issue(self, actor: Actor, repo: Repo, *, write: bool = False, propose: bool = False) -> XetToken:
         """

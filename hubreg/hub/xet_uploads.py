@@ -13,7 +13,7 @@ What is known already is not hashed again: a shard may be sent twice, and by two
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -123,10 +123,7 @@ class XetUploads:
 
     async def holds(self, hash_: XetHash) -> bool:
         """Whether a xorb is here; who is told so may count on it for a while."""
-        if await xet.tag_of_xorb(self.db, hash_) is None:
-            return False
-        await self._offer([hash_])
-        return True
+        return await xet.tag_of_xorb(self.db, hash_) is not None and await self._offer([hash_])
 
     @asynccontextmanager
     async def receive(self, hash_: XetHash) -> AsyncIterator[IncomingXorb]:
@@ -140,11 +137,13 @@ class XetUploads:
         async with self.xorbs.create() as upload:
             yield IncomingXorb(upload, lambda: self.xorbs.publish(upload, hash_))
 
-    async def _offer(self, hashes: Sequence[XetHash]) -> None:
+    async def _offer(self, hashes: Sequence[XetHash]) -> bool:
+        """Have xorbs, which were here a moment ago, kept for a while. False where one of them is gone."""
         stale = await xet.stale_offers(self.db, hashes, self.clock())
-        if stale:
-            async with self.db.write() as tx:
-                await xet.offer(tx, stale)
+        if not stale:
+            return True
+        async with self.db.write() as tx:
+            return len(await xet.offer(tx, stale)) == len(stale)
 
     # shards
 
@@ -163,28 +162,32 @@ class XetUploads:
             parsed: Shard = await self.xorbs.in_thread(lambda: shard.parse_shard(sent.read()))
             progress.total = len(parsed.files)
             named = await self._check_xorbs(parsed)
-            files = list(range(len(parsed.files)))
-            fresh = await self._publish(holder, [], named) if not files else False
-            for start in range(0, len(files), _FILES):
-                checked = await self._check(parsed, files[start : start + _FILES])
-                rows = [(file, await self._verified(file, progress)) for file in checked]
-                fresh |= await self._publish(holder, rows, named)
-                named = []
+            fresh = False
+            for start in range(0, max(1, progress.total), _FILES):
+                checked = await self._check(parsed, range(start, min(start + _FILES, progress.total)))
+                files = [(file, await self._verified(file, progress)) for file in checked]
+                fresh |= await self._publish(holder, files, named)
+                named = {}
             return fresh
 
-    async def _check_xorbs(self, parsed: Shard) -> list[tuple[XetHash, XetHash]]:
-        """Hold the lists of chunks against what was measured; the chunks that may be asked for by name."""
-        named: list[tuple[XetHash, XetHash]] = []
+    async def _check_xorbs(self, parsed: Shard) -> dict[XetHash, XetHash]:
+        """
+        Hold the lists of chunks against what was measured; the chunks that may be asked for by name, with their xorbs.
+        """
+        named: dict[XetHash, XetHash] = {}
         for listed in parsed.xorbs:
             held = await self._held(listed.hash)
-            named += await self.xorbs.in_thread(_check_xorb, listed, held)
-        await self._offer([_named(listed.hash) for listed in parsed.xorbs])
+            named |= await self.xorbs.in_thread(_check_xorb, listed, held)
+        await self._offer(list({_named(listed.hash) for listed in parsed.xorbs}))
         return named
 
     async def _held(self, raw: bytes) -> Held:
         held = await self.xorbs.find(_named(raw))
         if held is None:
-            raise Invalid(f"The shard names the xorb {hash_string(raw)}, which was not sent.")
+            raise Invalid(
+                f"The shard names the xorb {hash_string(raw)}, which is not here.",
+                hint="If it was sent long ago, the client remembers what is gone: remove its Xet cache.",
+            )
         return held
 
     async def _check(self, parsed: Shard, numbers: Iterable[int]) -> list[_Checked]:
@@ -213,7 +216,10 @@ class XetUploads:
         if file.hash in known:
             sha256, _ = known[file.hash]
         else:
-            await self._offer([xorb for xorb, _ in file.uses])  # so that they are still here when it is done
+            if not await self._offer(
+                [xorb for xorb, _ in file.uses]
+            ):  # so that they are here when it is done
+                raise _gone()
             sha256 = await self.xorbs.sha256(Terms(file.terms))
         if file.claimed is not None and file.claimed != sha256:
             raise Invalid(f"The content of the file {file.hash} has sha256 {sha256}, not {file.claimed}.")
@@ -224,19 +230,17 @@ class XetUploads:
         self,
         holder: Holder,
         files: Sequence[tuple[_Checked, XetFile]],
-        named: Sequence[tuple[XetHash, XetHash]],
+        named: Mapping[XetHash, XetHash],
     ) -> bool:
         """One transaction: the files, where their chunks are found, and that the repo holds them."""
         async with self.db.write() as tx:
             if await repos.get(tx, holder.repo.id) is None:
                 raise RepoNotFound("Repository not found")
-            await _require_xorbs(
-                tx, {xorb for file, _ in files for xorb, _ in file.uses} | {x for _, x in named}
-            )
+            await _require_xorbs(tx, {xorb for file, _ in files for xorb, _ in file.uses} | {*named.values()})
             for checked, file in files:
                 await xet.insert_file(tx, file, checked.uses)
             first = [checked.first for checked, _ in files if checked.first is not None]
-            await xet.add_chunks(tx, [*named, *first])
+            await xet.add_chunks(tx, [*named.items(), *first])
             return await _hold(tx, holder, [file for _, file in files])
 
 
@@ -244,12 +248,12 @@ def _named(raw: bytes) -> XetHash:
     return XetHash(hash_string(raw))
 
 
-def _check_xorb(listed: ShardXorb, held: Held) -> list[tuple[XetHash, XetHash]]:
+def _check_xorb(listed: ShardXorb, held: Held) -> dict[XetHash, XetHash]:
     listed.check(held.index)
     hashes = held.index.hashes()
     words = np.frombuffer(hashes, "<u8").reshape(-1, 4)
     numbers = {*np.flatnonzero(words[:, 3] % _GLOBAL == 0).tolist(), *listed.marked()[:_MARKED]}
-    return [(_named(hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]), held.hash) for at in sorted(numbers)]
+    return {_named(hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]): held.hash for at in numbers}
 
 
 def _run(steps: Sequence[Callable[[], None]]) -> None:
@@ -263,7 +267,11 @@ async def _nothing_new() -> bool:
 
 async def _require_xorbs(tx: Tx, hashes: set[XetHash]) -> None:
     if await xet.count_xorbs(tx, sorted(hashes)) != len(hashes):
-        raise Invalid("A xorb that the shard names is not here any more.", hint="Send the file again.")
+        raise _gone()
+
+
+def _gone() -> Invalid:
+    return Invalid("A xorb that the shard names is not here any more.", hint="Send the file again.")
 
 
 async def _hold(tx: Tx, holder: Holder, files: Sequence[XetFile]) -> bool:

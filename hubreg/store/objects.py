@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hubreg.model import CommitId, Millis, Oid, Sha256
+from hubreg.store import upkeep
 from hubreg.store.db import Database, Reader, Row, Tx, marks
 
 # SQLite takes 32 766 values in one statement; a page of a tree is 1 000.
 _BATCH = 1000
+_DAY = 24 * 3600 * 1000  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,41 @@ async def contents(db: Database, oids: Sequence[str]) -> dict[str, bytes]:
 
 
 async def put_objects(tx: Tx, objects: Iterable[tuple[str, str, bytes]]) -> None:
-    """(oid, kind, data) each. Writing one twice is harmless: the oid names the content."""
-    rows: list[Row] = list(objects)
-    await tx.many("INSERT INTO objects (oid, kind, data) VALUES (?, ?, ?) ON CONFLICT (oid) DO NOTHING", rows)
+    """
+    (oid, kind, data) each. Writing one twice is harmless: the oid names the content.
+
+    One that is here already is noted as seen, to the day: whoever collects must leave it (`store.garbage`).
+    """
+    rows: list[Row] = [(*row, tx.now) for row in objects]
+    await tx.many(
+        "INSERT INTO objects (oid, kind, data, seen_at) VALUES (?, ?, ?, ?) ON CONFLICT (oid) DO UPDATE"  # noqa: S608
+        f" SET seen_at = excluded.seen_at WHERE objects.seen_at < excluded.seen_at - {_DAY}",
+        rows,
+    )
 
 
 async def put_files(tx: Tx, files: Iterable[File]) -> None:
-    rows: list[Row] = [(f.oid, f.sha256, f.size, int(f.lfs), f.pointer_size) for f in files]
+    """Likewise."""
+    rows: list[Row] = [(f.oid, f.sha256, f.size, int(f.lfs), f.pointer_size, tx.now) for f in files]
     await tx.many(
-        "INSERT INTO files (oid, sha256, size, lfs, pointer_size) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (oid) DO NOTHING",
+        "INSERT INTO files (oid, sha256, size, lfs, pointer_size, seen_at) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+        " ON CONFLICT (oid) DO UPDATE SET seen_at = excluded.seen_at"
+        f" WHERE files.seen_at < excluded.seen_at - {_DAY}",
         rows,
     )
+
+
+async def keep_files(tx: Tx, oids: Sequence[str]) -> list[str]:
+    """
+    Note files that are here as seen, in the transaction that comes to refer to them; those that are not here any more
+    come back.
+    """
+    known = await files(tx, oids)
+    await tx.many(
+        "UPDATE files SET seen_at = ? WHERE oid = ? AND seen_at < ?",
+        [(tx.now, oid, tx.now - _DAY) for oid in known],
+    )
+    return [oid for oid in oids if oid not in known]
 
 
 async def files(reader: Reader, oids: Sequence[str]) -> dict[str, File]:
@@ -237,4 +262,8 @@ async def add_large(tx: Tx, repo_id: int, sha256: Sha256, size: int) -> None:
         repo_id, sha256, size, tx.now,
     )  # fmt: skip
     if added:
-        await tx.run("UPDATE repos SET storage = storage + ? WHERE id = ?", size, repo_id)
+        # In full, until it is counted what it shares with the repo's other files.
+        await tx.run(
+            "UPDATE repos SET storage = storage + ?, recount = recount + 1 WHERE id = ?", size, repo_id
+        )
+        await upkeep.add_unindexed(tx, sha256, size)

@@ -169,7 +169,7 @@ async def copy_state(tx: Tx, source_id: int, target_id: int) -> None:
         "INSERT INTO repo_tags (repo_id, tag, place) SELECT ?, tag, place FROM repo_tags WHERE repo_id = ?",
         target_id, source_id,
     )  # fmt: skip
-    copied = ("head", "storage", "pipeline_tag", "library", "card", "config")
+    copied = ("head", "storage", "recount", "pipeline_tag", "library", "card", "config")
     await tx.run(
         f"UPDATE repos SET ({', '.join(copied)}) ="  # noqa: S608 our own columns
         f" (SELECT {', '.join(copied)} FROM repos WHERE id = ?) WHERE id = ?",

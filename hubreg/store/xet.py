@@ -54,7 +54,7 @@ async def insert_xorb(tx: Tx, xorb: Xorb) -> bool:
         f"INSERT INTO xorbs ({_XORB}, created_at, offered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT (hash) DO NOTHING",
         xorb.hash, xorb.tag, xorb.size, xorb.unpacked, xorb.chunks, xorb.plain_sha256, xorb.plain_offset,
-        tx.now, tx.now,
+        tx.now, tx.now if xorb.plain_sha256 is None else 0,
     )  # fmt: skip
     return added == 1
 
@@ -83,10 +83,13 @@ async def stale_offers(reader: Reader, hashes: Sequence[XetHash], now: Millis) -
     return found
 
 
-async def offer(tx: Tx, hashes: Iterable[XetHash]) -> None:
-    """Clients are told of these xorbs from now on: whoever collects must leave them for long enough (XET 11)."""
-    rows: list[Row] = [(tx.now, hash_) for hash_ in hashes]
-    await tx.many("UPDATE xorbs SET offered_at = ? WHERE hash = ?", rows)
+async def offer(tx: Tx, hashes: Iterable[XetHash]) -> set[XetHash]:
+    """
+    Clients are told of these xorbs from now on: whoever collects must leave them for long enough (XET 11). Those that
+    are here; of one that was collected a moment ago nobody may be told.
+    """
+    sql = "UPDATE xorbs SET offered_at = ? WHERE hash = ?"
+    return {hash_ for hash_ in hashes if await tx.run(sql, tx.now, hash_)}
 
 
 async def count_xorbs(reader: Reader, hashes: Sequence[XetHash]) -> int:

@@ -2,14 +2,14 @@
 
 CREATE TABLE xorbs (
     hash         TEXT NOT NULL PRIMARY KEY,
-    tag          TEXT NOT NULL,                  -- the end of its file's name; '' for a virtual one, which has no file
+    tag          TEXT NOT NULL,                  -- the end of its file's name; tells one from another that had its hash before
     size         INT NOT NULL,                   -- bytes, serialized
     unpacked     INT NOT NULL,                   -- bytes of content
     chunks       BYTES NOT NULL,                 -- what is in it: formats/xorb.py, ChunkIndex
     plain_sha256 TEXT,                           -- of a virtual one: the blob whose bytes its chunks are, one after the other,
     plain_offset INT NOT NULL DEFAULT 0,         -- and where in the blob the first one begins
     created_at   INT NOT NULL,
-    offered_at   INT NOT NULL                    -- when a client last sent it or was told of it, to the day
+    offered_at   INT NOT NULL                    -- when a client last sent it or was told of it, to the day; 0: never
 );
 CREATE INDEX xorbs_by_plain ON xorbs (plain_sha256);
 

@@ -1,0 +1,118 @@
+"""
+The server's side of `ops.upkeep`: each worker looks now and then whether anything waits, and one of them starts the
+process that does it, with the server's own settings.
+
+That process ends by itself when nothing is left, and when the worker that started it has gone, which it notices by the
+end of its standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import msgspec
+
+from hubreg.config import Config
+from hubreg.ops import upkeep
+from hubreg.store.db import Database
+from hubreg.store.layout import Layout
+
+log = logging.getLogger("hubreg.upkeep")
+
+_LOOK = 2.0  # seconds between two looks
+_PAUSE = 5.0  # seconds between two processes
+_MOST = 300.0  # the same after several that failed
+_LINE = 1 << 16  # bytes
+
+
+@asynccontextmanager
+async def caretaking(db: Database, layout: Layout, config: Config) -> AsyncIterator[None]:
+    """While inside, what waits in rows is done."""
+    task = asyncio.ensure_future(Caretaker(db, layout, config).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@dataclass(frozen=True, slots=True)
+class Caretaker:
+    db: Database
+    layout: Layout
+    config: Config
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        seen, pause = -1, _PAUSE
+        while True:
+            await asyncio.sleep(_LOOK)
+            version = self.db.version()
+            if version == seen:
+                continue
+            if not await upkeep.waits(self.db, self.config):
+                seen = version
+            elif self._is_free():
+                failed = await self._spawn()
+                pause = min(2 * pause, _MOST) if failed else _PAUSE
+                await asyncio.sleep(pause)
+
+    def _is_free(self) -> bool:
+        """Whether nobody is at it. Should two workers find so at the same time, one of their processes ends at once."""
+        with upkeep.turn(self.layout) as ours:
+            return ours
+
+    async def _spawn(self) -> bool:
+        """Run the process and put what it says into the log; whether it failed."""
+        process = await asyncio.create_subprocess_exec(
+            *command(self.config),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE,
+        )
+        try:
+            assert process.stdout is not None  # noqa: S101 a pipe, as asked for
+            assert process.stderr is not None  # noqa: S101
+            said, _ = await asyncio.gather(process.stderr.read(_LINE), _listen(process.stdout))
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if status:
+            log.error("upkeep ended with status %d: %s", status, said.decode("utf-8", "replace").strip())
+        return status != 0
+
+
+async def _listen(lines: asyncio.StreamReader) -> None:
+    async for line in lines:
+        told = msgspec.json.decode(line, type=dict[str, object])
+        if "error" in told:
+            log.error("%s was not indexed: %s", told["sha256"], told["error"])
+        else:
+            log.info("indexed %(sha256)s as %(xet)s: %(size)d bytes, %(cpu_seconds).2f CPU seconds", told)
+
+
+def command(config: Config) -> list[str]:
+    """What starts the process."""
+    return [sys.executable, "-m", "hubreg", "upkeep", "--background", *flags(config)]
+
+
+def flags(config: Config) -> Sequence[str]:
+    """All settings, as options of the command line: they count more than what the environment or a file may say."""
+    given = []
+    for setting in fields(config):
+        flag, value = setting.name.replace("_", "-"), getattr(config, setting.name)
+        if isinstance(value, bool):
+            given.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            given.append(f"--{flag}={value.absolute() if isinstance(value, Path) else value}")
+    return given

@@ -1,9 +1,9 @@
 """
 Every test here runs an unmodified client in a process of its own against a live server.
 
-Without options, or with `--quick`, one load per client; `--full` for everything; `--vllm` for vLLM. The
-environments come from `scripts/compat`. A client that is missing fails its tests when HUBREG_COMPAT_REQUIRED
-or CI is set, and skips them otherwise.
+Without options, or with `--quick`, one load per client; `--full` for everything; `--vllm` for vLLM; `--xet-matrix` for
+every version of hf_xet. The environments come from `scripts/compat`. A client that is missing fails its tests when
+HUBREG_COMPAT_REQUIRED or CI is set, and skips them otherwise.
 """
 
 import os
@@ -23,26 +23,30 @@ NewClient = Callable[..., Client]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("compat")
     group.addoption("--quick", action="store_true", help="one load per client (the default)")
-    group.addoption("--full", action="store_true", help="everything but vLLM")
+    group.addoption("--full", action="store_true", help="everything but vLLM and the matrix of Xet")
     group.addoption("--vllm", action="store_true", help="vLLM, for real, on the CPU")
+    group.addoption("--xet-matrix", action="store_true", help="every version of hf_xet that is claimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "quick: the one load per client that CI runs")
     config.addinivalue_line("markers", "vllm: needs the vllm environment and some minutes")
+    config.addinivalue_line("markers", "xet_matrix: needs an environment for each version of hf_xet")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is here, and keep what was asked for."""
     here = Path(__file__).parent
-    full, vllm = config.getoption("--full", False), config.getoption("--vllm", False)
+    full = config.getoption("--full", False)
+    only = {name: config.getoption(f"--{name.replace('_', '-')}", False) for name in ("vllm", "xet_matrix")}
     dropped = []
     for item in items:
         if not item.path.is_relative_to(here):
             continue
         item.add_marker(pytest.mark.compat)
         item.add_marker(pytest.mark.timeout(TEST_SECONDS))
-        wanted = vllm if item.get_closest_marker("vllm") else full or item.get_closest_marker("quick")
+        marked = [asked for name, asked in only.items() if item.get_closest_marker(name)]
+        wanted = marked[0] if marked else full or item.get_closest_marker("quick")
         if not wanted:
             dropped.append(item)
     if dropped:

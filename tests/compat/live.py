@@ -37,10 +37,14 @@ class Request:
     user: str
     agent: str
     bytes: int
+    received: int
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> Self:
-        return cls(line["method"], line["path"], line["status"], line["user"], line["agent"], line["bytes"])
+        received = line.get("received", 0)  # the announced length of the body that came with it
+        return cls(
+            line["method"], line["path"], line["status"], line["user"], line["agent"], line["bytes"], received
+        )
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.status}"

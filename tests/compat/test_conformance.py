@@ -96,7 +96,7 @@ def run_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSuite]:
                 place / "tree",
             ]
             command += ["--python", place / "venv" / "bin" / "python", "--accounts", folder / "accounts.json"]
-            command += ["--subset", subset, "--no-xet", "--json", result, *options]
+            command += ["--subset", subset, "--json", result, *options]
             done = subprocess.run(
                 [str(word) for word in command], capture_output=True, text=True, timeout=SECONDS, check=False
             )

@@ -201,11 +201,11 @@ SHARDS: dict[str, Any] = {
     "no range hash": (lambda sent: sent.lying(proofs=False).shard, "right range hash"),
     "an unknown xorb in a term": (
         lambda sent: sent.lying(terms=(replace(sent.file.terms[0], named=b"\x02" * 32),)).shard,
-        "was not sent",
+        "is not here",
     ),
     "an unknown xorb in the list": (
         lambda sent: shard([sent.file], [*sent.xorbs, Xorb((b"never sent",))]),
-        "was not sent",
+        "is not here",
     ),
     "the end missing": (lambda sent: sent.shard[:-60], "cut short"),
     "no shard": (lambda sent: b"\0" * 500, "no shard"),
@@ -322,7 +322,7 @@ async def test_a_xorb_that_goes_while_a_shard_is_checked(hub: Hub) -> None:
     async with hub.app.db.write() as tx:
         await tx.run("DELETE FROM xorbs")
     with pytest.raises(Invalid, match="not here any more"):
-        await ann.xet.uploads._publish(ann.holder, rows, [])
+        await ann.xet.uploads._publish(ann.holder, rows, {})
     assert await nothing_published(hub, repo)
 
 
@@ -395,7 +395,7 @@ async def test_a_token_ends_with_what_it_stands_for(hub: Hub) -> None:
 
 async def test_an_epoch_is_in_the_url(hub: Hub) -> None:
     """Another epoch is another URL, under which clients remember nothing."""
-    tokens = replace(hub.app.xet.tokens, config=replace(hub.app.config, xet_epoch=7))
+    tokens = replace(hub.app.xet.tokens, epoch=7)
     assert (hub.app.xet.tokens.path, tokens.path) == ("/cas/e1", "/cas/e7")
 
 
@@ -500,6 +500,8 @@ async def test_a_url_gives_its_ranges_and_no_byte_more(hub: Hub) -> None:
     assert ranges == [first, second]
     assert (await fetched(hub, fetch.url, [second, first]))[1] == [second, first]
     assert (await fetched(hub, fetch.url, [(first[0] + 1, first[1] - 1)]))[1]
+    with pytest.raises(Invalid, match="overlap"):
+        await fetched(hub, fetch.url, [first, second, first])
     for wrong in [
         (0, source.size),
         (first[0], first[1] + 1),
@@ -519,6 +521,25 @@ async def test_a_url_gives_its_ranges_and_no_byte_more(hub: Hub) -> None:
     ]:
         with pytest.raises(LinkRefused):
             await fetched(hub, url)
+
+
+async def test_a_url_does_not_outlive_the_form_of_its_xorb(hub: Hub) -> None:
+    """Collected, and sent again by somebody else who compresses it: at the same places there are other chunks now."""
+    repo = await hub.repo()
+    sent, _ = await spread(hub, repo)
+    reader = await holder(hub, repo, write=False)
+    found = await hub.app.xet.reconstructions.of(reader, sent.file.name)
+    xorb = sent.xorbs[2]
+    [fetch] = found.xorbs[xorb.name]
+    async with hub.app.db.write() as tx:
+        await tx.run("DELETE FROM xorb_uses")
+        await tx.run("DELETE FROM xet_chunks")
+        await tx.run("DELETE FROM xorbs")
+    with pytest.raises(LinkRefused):
+        await fetched(hub, fetch.url)
+    await (await client(hub, repo)).xorbs([replace(xorb, scheme=LZ4)])
+    with pytest.raises(LinkRefused):
+        await fetched(hub, fetch.url)
 
 
 # dedup

@@ -27,7 +27,10 @@ import time
 from collections import deque
 from contextlib import suppress
 
-TURN = 1 << 20  # the most one socket gets before the next has its turn
+# A socket gets all that it takes at once, but not so much that the next has to wait for long: a few milliseconds. To
+# wait for it anew after each MiB costs half as much CPU again as the copy itself.
+PIECE = 2 << 20
+TURN = 16 << 20
 
 # What `sendfile` says when the other side has gone. Anything else is the file's fault.
 GONE = frozenset(
@@ -140,22 +143,27 @@ class Pump:
                 self._drop_stalled(looked)
 
     def _push(self, transfer: Transfer) -> None:
-        try:
-            sent = os.sendfile(transfer.socket, transfer.file, transfer.offset, min(transfer.left, TURN))
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._end(transfer, Outcome.GONE if error.errno in GONE else Outcome.SHORT)
-            return
-        if sent == 0:
-            self._end(transfer, Outcome.SHORT)
-            return
-        transfer.offset += sent
-        transfer.left -= sent
-        transfer.moved = time.monotonic()
-        transfer.queued = -1
+        """Send until the socket takes no more."""
+        before = transfer.left
+        while transfer.left and before - transfer.left < TURN:
+            count = min(transfer.left, PIECE)
+            try:
+                sent = os.sendfile(transfer.socket, transfer.file, transfer.offset, count)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._end(transfer, Outcome.GONE if error.errno in GONE else Outcome.SHORT)
+                return
+            if sent == 0:
+                self._end(transfer, Outcome.SHORT)
+                return
+            transfer.offset += sent
+            transfer.left -= sent
         if transfer.left == 0:
             self._end(transfer, Outcome.SENT)
+        elif transfer.left < before:
+            transfer.moved = time.monotonic()
+            transfer.queued = -1
 
     def _end(self, transfer: Transfer, outcome: Outcome) -> None:
         if self.transfers.get(transfer.socket) is not transfer:

@@ -25,6 +25,10 @@ Every way hubreg refuses or fails, in one tree:
     │   ├── RepoExists
     │   └── Moved              412
     ├── Unsupported            501
+    ├── UpstreamFailed         424
+    │   ├── UpstreamUnreachable 502
+    │   ├── UpstreamTimeout    504
+    │   └── UpstreamBusy       429
     ├── Damaged                500
     ├── Busy                   503
     └── Unusable               500
@@ -193,6 +197,34 @@ class Unsupported(HubregError):
     """A call of the Hub's API that hubreg does not have. 501 and not 500: clients retry 500 for 23 seconds."""
 
     status = 501
+
+
+class UpstreamFailed(HubregError):
+    """
+    The upstream Hub answered what cannot be used: HTML, a loop of redirects, a wrong byte. 424 and not a 5xx: to ask
+    again at once would not help, and clients ask again for 23 seconds. Its kinds are what may pass by itself. None is
+    ever said in a Hub's word: what could not be asked is not "not found" (PITFALLS 8).
+    """
+
+    status = 424
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """The upstream Hub cannot be reached, or says that it is out of order."""
+
+    status = 502
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The upstream Hub took too long."""
+
+    status = 504
+
+
+class UpstreamBusy(UpstreamFailed):
+    """The upstream Hub has had enough requests from here; `Retry-After` says for how long, where it said so."""
+
+    status = 429
 
 
 class Damaged(HubregError):

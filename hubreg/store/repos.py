@@ -12,13 +12,17 @@ from hubreg.store.db import Database, Reader, Row, Tx, marks
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """A repo, and what is read off the files of its `main` (`pipeline_tag`, `library`, `card`, `config`)."""
+    """
+    A repo, and what is read off the files of its `main` (`pipeline_tag`, `library`, `card`, `config`). One with an
+    `upstream_id` is mirrored: it is what it is there, under `upstream_name`; `upstream_state` is "gone" once it is not
+    there any more.
+    """
 
     id: int
     public_id: str
     ref: RepoId
     namespace_id: int
-    namespace_kind: str  # "user" or "org"
+    namespace_kind: str  # "user", "org", or "mirror" of a name that only upstream knows
     creator_id: int
     private: bool
     gated: str  # "", "auto" or "manual"
@@ -34,13 +38,16 @@ class Repo:
     library: str
     card: str  # JSON
     config: str  # JSON
+    upstream_id: int | None = None
+    upstream_name: str = ""
+    upstream_state: str = ""
 
 
 _COLUMNS = (
     "repos.id, repos.public_id, repos.type, accounts.name, repos.name, repos.namespace_id, accounts.kind,"
     " repos.creator_id, repos.private, repos.gated, repos.disabled, repos.sdk, repos.created_at,"
     " repos.modified_at, repos.head, repos.storage, repos.likes, repos.downloads, repos.pipeline_tag,"
-    " repos.library, repos.card, repos.config"
+    " repos.library, repos.card, repos.config, repos.upstream_id, repos.upstream_name, repos.upstream_state"
 )
 _FROM = " FROM repos JOIN accounts ON accounts.id = repos.namespace_id"
 
@@ -113,7 +120,10 @@ async def rename(tx: Tx, repo: Repo, namespace_id: int, name: str, key: str) -> 
     await _take_name(tx, repo.ref.type, key, repo.id)
 
 
-_OWNED = "repo_names repo_tags refs commits last_commits lfs_objects discussions discussion_events".split()
+_OWNED = (
+    "repo_names repo_tags refs commits last_commits lfs_objects discussions discussion_events"
+    " mirror_names mirror_commits mirror_entries mirror_rights".split()
+)
 
 
 async def delete(tx: Tx, repo_id: int) -> None:
@@ -281,6 +291,18 @@ async def refs(reader: Reader, repo_id: int) -> list[tuple[str, CommitId]]:
 
 async def find_ref(reader: Reader, repo_id: int, name: str) -> CommitId | None:
     row = await reader.one("SELECT commit_id FROM refs WHERE repo_id = ? AND name = ?", repo_id, name)
+    return row[0] if row else None
+
+
+async def clashing_ref(reader: Reader, repo_id: int, name: str) -> str | None:
+    """A ref that would be a folder of `name`, or `name` one of it: git keeps refs as files, and cannot have both."""
+    parts = name.split("/")
+    above = ["/".join(parts[:length]) for length in range(3, len(parts))]
+    row = await reader.one(
+        f"SELECT name FROM refs WHERE repo_id = ? AND (name IN ({marks(len(above)) or 'NULL'})"  # noqa: S608
+        " OR (name > ? AND name < ?)) LIMIT 1",
+        repo_id, *above, f"{name}/", f"{name}0",
+    )  # fmt: skip
     return row[0] if row else None
 
 

@@ -229,16 +229,3 @@ async def test_a_claim_is_one_process_s(db: Database, clock: Clock) -> None:
     clock.at += 10_000
     async with db.write() as tx:
         assert await mirror.claim(tx, "x", 10)
-
-
-async def test_a_repo_is_deleted_with_what_the_mirror_knows_of_it(db: Database) -> None:
-    """Nothing that refers to it is left, or the database would refuse."""
-    async with db.write() as tx:
-        upstream, repo = await made(tx)
-        await mirror.bind(tx, repo, upstream, "org/m")
-        await mirror.put_name(tx, repo, "main", A)
-        await mirror.put_commit(tx, repo, A)
-        await mirror.put_entry(tx, repo, A, "x", "")
-        await mirror.put_right(tx, repo, "anybody", allowed=True)
-        await repos.delete(tx, repo)
-    assert await mirror.repos_of(db) == []

@@ -8,7 +8,7 @@ import pytest
 
 from hubreg.errors import RepoExists
 from hubreg.model import CommitId, RepoId, RepoType, Sha256
-from hubreg.store import accounts, discussions, objects, repos, uploads
+from hubreg.store import accounts, discussions, mirror, objects, repos, uploads
 from hubreg.store.db import Database, Tx
 from hubreg.store.objects import Commit
 from hubreg.store.repos import Facts, Repo, Search
@@ -176,6 +176,10 @@ async def fill(tx: Tx, repo: Repo) -> None:
     await discussions.add_comment(tx, repo.id, num, 1, "")
     await uploads.insert(tx, f"upload {repo.id}", repo.id, 1, Sha256("1" * 64), 1, 1)
     await uploads.put_part(tx, f"upload {repo.id}", 1, "")
+    await mirror.put_name(tx, repo.id, "main", A)
+    await mirror.put_commit(tx, repo.id, A)
+    await mirror.put_entry(tx, repo.id, A, "config.json", "")
+    await mirror.put_right(tx, repo.id, "anybody", allowed=True)
 
 
 async def rows(db: Database, repo_id: int) -> dict[str, int]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from hubreg.errors import Damaged, EntryNotFound, RevisionNotFound
 from hubreg.formats import gitobjects, lastcommits, lfs, names
-from hubreg.formats.gitobjects import FOLDER, SUBMODULE, TreeEntry
+from hubreg.formats.gitobjects import FOLDER, SUBMODULE, Folder, TreeEntry
 from hubreg.model import CommitId, Entry, EntryKind, Oid, Sha256
 from hubreg.store import objects, repos
 from hubreg.store.blobs import Blobs
@@ -43,15 +44,22 @@ class Snapshot:
 
 
 class Tree:
-    """One tree object, in git's order, and the two other ways in which it is looked at."""
-
-    __slots__ = ("entries", "files", "folders", "names")
+    """One tree object, in git's order, and the other ways in which it is looked at."""
 
     def __init__(self, entries: tuple[TreeEntry, ...]) -> None:
         self.entries = entries
-        self.names = {entry.name: entry for entry in entries}
-        self.folders = tuple(entry for entry in entries if entry.mode == FOLDER)
-        self.files = tuple(entry for entry in entries if entry.mode not in (FOLDER, SUBMODULE))
+
+    @cached_property
+    def names(self) -> dict[str, TreeEntry]:
+        return {entry.name: entry for entry in self.entries}
+
+    @cached_property
+    def folders(self) -> tuple[TreeEntry, ...]:
+        return tuple(entry for entry in self.entries if entry.mode == FOLDER)
+
+    @cached_property
+    def files(self) -> tuple[TreeEntry, ...]:
+        return tuple(entry for entry in self.entries if entry.mode not in (FOLDER, SUBMODULE))
 
 
 _EMPTY = Tree(())
@@ -121,6 +129,19 @@ class Snapshots:
             found = Tree(gitobjects.parse_tree(row[1]))
             self._trees.put(oid, found)
         return found
+
+    def learn(self, root: Oid, folders: Mapping[str, Folder]) -> None:
+        """
+        Hold the folders of a commit that was just made, by path, below its `root`: the next request is likely to ask
+        for them, and to read one of 10 000 entries again takes 15 ms.
+        """
+        trees = {path: Tree(folder.entries) for path, folder in folders.items()}
+        for path, tree in trees.items():
+            parent, _, name = path.rpartition("/")
+            if not path:
+                self._trees.put(root, tree)
+            elif parent in trees and name in trees[parent].names:
+                self._trees.put(trees[parent].names[name].oid, tree)
 
     async def drive(
         self,

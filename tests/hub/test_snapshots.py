@@ -171,3 +171,14 @@ async def test_any_tree_is_listed_whole_in_pages(hub: Hub, paths: list[str], lim
         cursor = following
     assert sorted(files) == sorted([*paths, ".gitattributes"])
     assert [entry.path for entry in await hub.app.snapshots.files(snapshot)] == files
+
+
+async def test_the_folders_of_a_new_commit_are_at_hand(hub: Hub) -> None:
+    """Whoever asks for them next does not wait for rows to be read and parsed."""
+    repo = await hub.repo()
+    await hub.commit(repo, *[add(path) for path in FILES])
+    async with hub.app.db.write() as tx:
+        await tx.run("DELETE FROM objects WHERE kind = 'tree'")
+    listed = await hub.tree(repo)
+    assert sorted(listed) == sorted(LISTED)
+    assert await hub.content(repo, "a/c/e/f.txt") == b"content"

@@ -112,7 +112,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             xet=Xet(
                 db,
                 XetTokens(db, access, links, await upkeep.xet_epoch(db)),
-                XetUploads(db, xorbs, clock, config),
+                XetUploads(db, access, xorbs, clock, config),
                 Reconstructions(db, xorbs, links),
                 XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),
             ),

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from hubreg.config import Config
-from hubreg.errors import Conflict, EntryNotFound, Invalid, Moved, RevisionNotFound, TooLarge
+from hubreg.errors import Conflict, EntryNotFound, Invalid, Moved, TooLarge
 from hubreg.formats import gitattributes, gitobjects, lastcommits, lfs
 from hubreg.formats.commitlines import Candidate, FileLine, Line, Preupload
 from hubreg.formats.gitobjects import Change, Folder, Put, Remove
 from hubreg.hub import recording
 from hubreg.hub.frontpage import FrontPage
-from hubreg.hub.recording import STALE, Made
+from hubreg.hub.recording import PULLS, STALE, Made
 from hubreg.hub.snapshots import MAIN, Snapshot, Snapshots
 from hubreg.identity.access import Access
 from hubreg.model import (
@@ -49,7 +49,7 @@ from hubreg.model import (
 )
 from hubreg.store import discussions, log, objects, repos
 from hubreg.store.blobs import Blobs
-from hubreg.store.db import Database, Tx
+from hubreg.store.db import Database, Reader, Tx
 from hubreg.store.objects import Commit, File
 from hubreg.store.repos import Facts, Repo
 
@@ -204,23 +204,26 @@ class Commits:
         """
         ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
         if await repos.find_ref(self.db, repo.id, ref) is None or ref.startswith("refs/tags/"):
-            raise RevisionNotFound(f"Invalid rev id: {revision}")
+            raise await self.snapshots.unknown(repo, revision)
         if not propose:
-            await self.require_move(actor, repo, ref)
+            await self.require_move(self.db, actor, repo, ref)
         return ref
 
-    async def require_move(self, actor: Actor, repo: Repo, ref: str) -> None:
-        """Raise unless the actor may move a ref: any for who may write, an open pull request for its author."""
-        if not await self._owns(actor, repo, ref):
+    async def require_move(self, reader: Reader, actor: Actor, repo: Repo, ref: str) -> None:
+        """
+        Raise unless the actor may move a ref: any for who may write, a pull request also for its author. One that is
+        merged or closed stays as it was judged: `Conflict`.
+        """
+        if not ref.startswith(PULLS):
             self.access.require(actor, Action.WRITE, repo)
-
-    async def _owns(self, actor: Actor, repo: Repo, ref: str) -> bool:
-        """Whether the ref is a pull request of the actor's own, which its author may push to."""
-        number = ref.removeprefix("refs/pr/")
-        if number == ref or not number.isdigit():
-            return False
-        found = await discussions.find(self.db, repo.id, int(number))
-        return found is not None and found.author_id == actor.user_id and found.status in ("draft", "open")
+            return
+        number = ref.removeprefix(PULLS)
+        found = await discussions.find(reader, repo.id, int(number)) if number.isdigit() else None
+        own = found is not None and found.author_id == actor.user_id
+        self.access.require(actor, Action.PROPOSE if own else Action.WRITE, repo)
+        if found is None or found.status not in ("draft", "open"):
+            state = found.status if found is not None else "not a pull request"
+            raise Conflict(f"#{number} is {state}: nothing can be committed to it.")
 
     async def _base(self, repo: Repo, ref: str, header: CommitHeader, *, propose: bool) -> Snapshot:
         """The snapshot to build on: the ref's, which must be the parent named; for a proposal, the parent itself."""
@@ -389,10 +392,13 @@ class Commits:
         """
         Make the draft a commit and move `ref` from `old` (None: create it) to it, in the caller's transaction.
 
-        Raises `Moved` when the ref is elsewhere by now. Whoever follows the log learns of it there.
+        Raises `Moved` when the ref is elsewhere by now, and what `Access.require` raises where the actor may not move
+        it by now: a commit may have been under way for hours. Whoever follows the log learns of it there.
         """
+        actor, repo = await self.access.afresh(tx, actor, repo)
+        await self.require_move(tx, actor, repo, ref)
         seconds = tx.now // 1000
-        who = Signature(actor.name or "system", f"{actor.name or 'system'}@users.noreply.hubreg", seconds)
+        who = signature(actor, seconds)
         data = gitobjects.render_commit(GitCommit(draft.tree, draft.parents, who, who, draft.message))
         commit = CommitId(gitobjects.object_oid("commit", data))
         kept = [(str(oid), "tree", tree) for oid, tree in draft.trees.items()]
@@ -406,6 +412,7 @@ class Commits:
         row = await self._row(tx, repo, commit, draft, actor, seconds)
         await recording.keep(tx, repo, [Made(row, folders)])
         await recording.move(tx, actor, repo, ref, old, commit, facts=draft.facts, commits=[row])
+        self.snapshots.learn(draft.tree, {path: folder for path, (folder, _) in draft.folders.items()})
         return commit
 
     async def _row(
@@ -483,6 +490,12 @@ class Commits:
         draft = await self.draft(base, edits_of(undone), {}, message, (base.commit,), facts=facts)
         async with self.db.write() as tx:
             return await self.record(tx, actor, repo, ref, base.commit, draft)
+
+
+def signature(actor: Actor, seconds: int) -> Signature:
+    """By whom git is told that something was made."""
+    name = actor.name or "system"
+    return Signature(name, f"{name}@users.noreply.hubreg", seconds)
 
 
 def edits_of(changes: Iterable[Change]) -> list[Put | Remove]:

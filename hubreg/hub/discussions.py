@@ -33,8 +33,8 @@ from hubreg.errors import (
     Invalid,
     Moved,
     Refused,
-    RepoNotFound,
     RevisionNotFound,
+    TooLarge,
 )
 from hubreg.formats import gitobjects, names
 from hubreg.formats.gitobjects import Change
@@ -69,7 +69,6 @@ _LAST_NUMBER = 2**31
 _ATTEMPTS = 20  # to merge while others commit to the branch
 _PAUSE = 0.002  # seconds, times the attempts so far
 _LISTED = 100  # commits that a merge commit's message names
-_DIFF_FILES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +224,10 @@ class Discussions:
 
     async def _diff(self, actor: Actor, repo: Repo, merge: _Merge) -> str | None:
         start = merge.fork or merge.base
-        changed = await self.snapshots.drive(gitobjects.diff(start.tree, merge.head.tree))
-        if len(changed) > _DIFF_FILES:
+        try:
+            return await self.history.compare_text(actor, repo, start.commit, merge.head.commit)
+        except TooLarge:
             return None
-        return await self.history.compare_text(actor, repo, start.commit, merge.head.commit)
 
     # talking
 
@@ -244,8 +243,7 @@ class Discussions:
         self.access.require(actor, Action.PROPOSE, repo)
         title, text = _title(title), _text(description)
         async with self.db.write() as tx:
-            if await repos.get(tx, repo.id) is None:
-                raise RepoNotFound("Repository not found")
+            await self.access.require_now(tx, actor, Action.PROPOSE, repo)
             if pull:
                 return await self._open_pull(tx, actor, repo, title, text)
             num = await discussions.insert(
@@ -271,6 +269,7 @@ class Discussions:
         self.access.require(actor, Action.PROPOSE, repo)
         text = _text(text, empty=False)
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.PROPOSE, repo)
             await _find(tx, repo, num)
             event = await _comment(tx, actor, repo, num, text)
             await log.append(tx, actor, "repo:discussion:comment", str(repo.ref), number=num, comment=event)
@@ -281,6 +280,7 @@ class Discussions:
         self.access.require(actor, Action.PROPOSE, repo)
         text = _text(text, empty=False)
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.PROPOSE, repo)
             event, said = await _find_comment(tx, repo, num, comment)
             if event.author_id != actor.user_id:
                 raise Refused("Only its author may edit a comment.")
@@ -295,9 +295,10 @@ class Discussions:
         """Show a comment no more, by its author or whoever may write. Nobody can read it afterwards."""
         self.access.require(actor, Action.PROPOSE, repo)
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.PROPOSE, repo)
             event, said = await _find_comment(tx, repo, num, comment)
             if event.author_id != actor.user_id:
-                self.access.require(actor, Action.WRITE, repo)
+                await self.access.require_now(tx, actor, Action.WRITE, repo)
             said.hidden = True
             return await _keep_comment(tx, actor, repo, num, event, said, "hide")
 
@@ -326,10 +327,10 @@ class Discussions:
 
     async def _own(self, tx: Tx, actor: Actor, repo: Repo, num: int) -> Discussion:
         """The discussion, if the actor may change it."""
-        self.access.require(actor, Action.PROPOSE, repo)
+        await self.access.require_now(tx, actor, Action.PROPOSE, repo)
         row = await _find(tx, repo, num)
         if row.author_id != actor.user_id:
-            self.access.require(actor, Action.WRITE, repo)
+            await self.access.require_now(tx, actor, Action.WRITE, repo)
         return row
 
     async def _set_status(
@@ -411,6 +412,7 @@ class Discussions:
     async def _record(
         self, tx: Tx, actor: Actor, repo: Repo, row: Discussion, merge: _Merge, draft: Draft, text: str
     ) -> Event:
+        await self.access.require_now(tx, actor, Action.WRITE, repo)
         now = await _find(tx, repo, row.num)
         _require_mergeable(now)
         if await repos.find_ref(tx, repo.id, _ref(row.num)) != merge.head.commit:

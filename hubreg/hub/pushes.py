@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from hubreg.errors import HubregError, Invalid, Moved
+from hubreg.errors import Conflict, HubregError, Invalid, Moved, NotFound, Refused, Unauthenticated
 from hubreg.formats import gitwire, names
 from hubreg.formats.gitwire import ZERO, Command, Push, Ref
 from hubreg.formats.unpacking import Limits
@@ -77,7 +77,7 @@ class Pushes:
             return gitwire.render_report(push, error.message, _said(error))
         try:
             await self._take(actor, repo, push, received, holdings)
-        except (Invalid, Moved) as error:
+        except (Invalid, Conflict, NotFound, Refused, Unauthenticated) as error:
             declined = {command.ref: _DECLINED for command in push.commands}
             return gitwire.render_report(push, declined.items(), _said(error))
         return gitwire.render_report(push, ())
@@ -94,8 +94,8 @@ class Pushes:
         for command in push.commands:
             try:
                 _check(command, refs)
-                await self.commits.require_move(actor, repo, command.ref)
-            except (Invalid, Moved) as error:
+                await self.commits.require_move(self.db, actor, repo, command.ref)
+            except (Invalid, Conflict) as error:
                 refused[command.ref] = error.message
             except HubregError as error:
                 refused[command.ref] = _DECLINED
@@ -127,10 +127,13 @@ class Pushes:
         await adoption.keep_files(moves[0].ref if moves else MAIN)
         await adoption.prepare(next((brought.tips[c.new] for c in moves if c.ref == MAIN), None))
         async with self.db.write() as tx:
+            actor, repo = await self.access.afresh(tx, actor, repo)
             await adoption.record(tx)
             refs = {ref.name: ref for ref in await refs_of(tx, repo)}
-            for command in push.commands:
+            # What goes first may have been in the way of what comes.
+            for command in sorted(push.commands, key=lambda command: command.new != ZERO):
                 _check(command, refs)
+                await self.commits.require_move(tx, actor, repo, command.ref)
                 await _move(tx, actor, repo, command, refs.get(command.ref), adoption)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hubreg.errors import Moved
+from hubreg.errors import Conflict, Moved
 from hubreg.hub.snapshots import MAIN
 from hubreg.model import Actor, CommitId, Oid
 from hubreg.store import discussions, log, objects, repos
@@ -57,8 +57,11 @@ async def move(
     Move a ref from `old` (None: create it) to `new`. `tag` is the annotated tag by which it leads there; `facts` what
     `main` is to show from now on; `commits` those that are new on a pull request, oldest first.
 
-    Raises `Moved` when the ref is elsewhere by now. Whoever follows the log learns of it there.
+    Raises `Moved` when the ref is elsewhere by now, `Conflict`, in git's words, for a new one beside which there is one
+    that has it as a folder: no clone could hold both. Whoever follows the log learns of it there.
     """
+    if old is None and (other := await repos.clashing_ref(tx, repo.id, ref)) is not None:
+        raise Conflict(f"cannot lock ref '{ref}': '{other}' exists; cannot create '{ref}'")
     if not await repos.move_ref(tx, repo.id, ref, old, new, tag):
         raise Moved(STALE)
     if ref == MAIN:

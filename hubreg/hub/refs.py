@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hubreg.errors import Conflict, Refused, RevisionNotFound
-from hubreg.formats import names
-from hubreg.hub.commits import Commits
+from hubreg.errors import Conflict, Invalid, Refused, RevisionNotFound
+from hubreg.formats import gitobjects, names
+from hubreg.formats.gitobjects import GitTag
+from hubreg.hub import recording
+from hubreg.hub.commits import Commits, signature
 from hubreg.hub.snapshots import MAIN, Snapshots
 from hubreg.identity.access import Access
-from hubreg.model import Action, Actor, CommitId
-from hubreg.store import log, repos
+from hubreg.model import Action, Actor, CommitId, Oid
+from hubreg.store import objects, repos
 from hubreg.store.db import Database, Tx
 from hubreg.store.repos import Repo
 
@@ -25,6 +27,7 @@ class RefList:
     pulls: list[Named]
 
 
+_LONGEST_MESSAGE = 65_536  # characters of a tag's message
 _KINDS = {"branches": "refs/heads/", "tags": "refs/tags/", "converts": "refs/convert/", "pulls": "refs/pr/"}
 
 
@@ -68,43 +71,42 @@ class Refs:
         if empty:
             draft = await self.commits.draft(None, [], {}, "initial commit", ())
             async with self.db.write() as tx:
-                await self._refuse_existing(tx, repo, ref, overwrite=overwrite)
+                await self._refuse_existing(tx, actor, repo, ref, overwrite=overwrite)
                 old = await repos.find_ref(tx, repo.id, ref)
                 return await self.commits.record(tx, actor, repo, ref, old, draft)
         commit = await self.snapshots.resolve(repo, start)
         async with self.db.write() as tx:
-            await self._refuse_existing(tx, repo, ref, overwrite=overwrite)
-            await self._point(tx, actor, repo, ref, commit)
+            await self._refuse_existing(tx, actor, repo, ref, overwrite=overwrite)
+            old = await repos.find_ref(tx, repo.id, ref)
+            await recording.move(tx, actor, repo, ref, old, commit)
         return commit
 
-    async def _refuse_existing(self, tx: Tx, repo: Repo, ref: str, *, overwrite: bool = False) -> None:
+    async def _refuse_existing(
+        self, tx: Tx, actor: Actor, repo: Repo, ref: str, *, overwrite: bool = False
+    ) -> None:
+        await self.access.require_now(tx, actor, Action.WRITE, repo)
         if await repos.find_ref(tx, repo.id, ref) is not None and (not overwrite or ref == MAIN):
             raise Conflict(f"Reference {ref} already exists")
-
-    async def _point(self, tx: Tx, actor: Actor, repo: Repo, ref: str, commit: CommitId) -> None:
-        old = await repos.find_ref(tx, repo.id, ref)
-        if old != commit:
-            await repos.move_ref(tx, repo.id, ref, old, commit)
-        await repos.touch(tx, repo.id)
-        await log.append(tx, actor, "repo:ref:move", str(repo.ref), ref=ref, old=old, new=commit)
 
     async def create_tag(
         self, actor: Actor, repo: Repo, name: str, revision: str | None, message: str = ""
     ) -> CommitId:
         """
-        A tag at a revision. The revision is looked at before the name (CLIENT_API 1). Raises `Conflict` where the tag
-        exists.
+        A tag at a revision, with a `message` an annotated one. The revision is looked at before the name (CLIENT_API
+        1). Raises `Conflict` where the tag exists, `Invalid` for a message that git cannot hold or nobody reads.
         """
         self.access.require(actor, Action.WRITE, repo)
         commit = await self.snapshots.resolve(repo, revision)
         names.check_tag(name)
+        if len(message) > _LONGEST_MESSAGE:
+            raise Invalid(f"The message of a tag may have {_LONGEST_MESSAGE} characters.")
         ref = f"refs/tags/{name}"
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.WRITE, repo)
             if await repos.find_ref(tx, repo.id, ref) is not None:
                 raise Conflict(f"Tag {name} already exists")
-            await self._point(tx, actor, repo, ref, commit)
-            if message:
-                await log.append(tx, actor, "repo:tag:message", str(repo.ref), ref=ref, message=message)
+            tag = await _annotate(tx, actor, name, commit, message) if message.strip() else None
+            await recording.move(tx, actor, repo, ref, None, commit, tag=tag)
         return commit
 
     async def delete_branch(self, actor: Actor, repo: Repo, name: str) -> None:
@@ -122,8 +124,17 @@ class Refs:
 
     async def _delete(self, actor: Actor, repo: Repo, ref: str, name: str) -> None:
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.WRITE, repo)
             old = await repos.find_ref(tx, repo.id, ref)
             if old is None:
                 raise RevisionNotFound(f"Invalid rev id: {name}")
-            await repos.delete_ref(tx, repo.id, ref)
-            await log.append(tx, actor, "repo:ref:delete", str(repo.ref), ref=ref, old=old)
+            await recording.drop(tx, actor, repo, ref, old)
+
+
+async def _annotate(tx: Tx, actor: Actor, name: str, commit: CommitId, message: str) -> Oid:
+    """A tag object, as `git tag -a` makes it; its oid."""
+    tagger = signature(actor, tx.now // 1000)
+    data = gitobjects.render_tag(GitTag(Oid(commit), "commit", name, tagger, message.strip() + "\n"))
+    oid = gitobjects.object_oid("tag", data)
+    await objects.put_objects(tx, [(oid, "tag", data)])
+    return oid

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hubreg.errors import Conflict, Invalid, NotFound, RepoExists
+from hubreg.errors import Conflict, Invalid, NotFound, RepoExists, RepoNotFound
 from hubreg.formats import gitattributes, gitobjects, lfs, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.gitobjects import Put, Remove
@@ -29,6 +29,7 @@ from hubreg.store.repos import Repo, Search
 GATES = ("", "auto", "manual")
 SDKS = ("gradio", "docker", "static", "streamlit")
 INITIAL = "initial commit"
+_MOST_WORDS, _LONGEST_WORD = 50, 500  # of a search: each is a condition of the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,13 @@ class Repos:
         return repo
 
     async def search(self, actor: Actor, wanted: Search) -> list[Repo]:
-        """One page of the repos that the actor may know of."""
+        """One page of the repos that the actor may know of. Raises `Invalid` for more words than a query may have."""
+        self.access.require_entry(actor)
+        asked = [*wanted.words, *wanted.tags]
+        if len(asked) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in asked):
+            raise Invalid(
+                f"A search may have {_MOST_WORDS} words and filters, of {_LONGEST_WORD} characters each."
+            )
         if actor.admin:
             return await repos.search(self.db, replace(wanted, visible=None))
         visible = []
@@ -118,6 +125,7 @@ class Repos:
         edits, kept = await self._first_files(ref, sdk, files, license_)
         draft = await self.commits.draft(None, edits, kept, INITIAL, (), facts=type_)
         async with self.db.write() as tx:
+            await self._require_owner(tx, actor, owner)
             await self._refuse_taken(tx, actor, ref)
             repo_id = await repos.insert(
                 tx, public_id=secrets.token_hex(12), type_=type_, namespace_id=owner.id, name=name,
@@ -135,6 +143,10 @@ class Repos:
         if owner is None:
             raise NotFound(f"There is no user or organisation named {name}.")
         return owner
+
+    async def _require_owner(self, tx: Tx, actor: Actor, owner: Account) -> None:
+        """What `_owner` asked, once more by what holds now."""
+        self.access.require_namespace(await self.access.known(tx, actor), owner.name)
 
     async def _refuse_taken(self, tx: Tx, actor: Actor, ref: RepoId) -> None:
         found = await repos.find(tx, ref.type, names.repo_key(ref.namespace, ref.name))
@@ -180,6 +192,8 @@ class Repos:
         hidden = repo.private if private is None else private
         ref = RepoId(repo.ref.type, owner.name, name)
         async with self.db.write() as tx:
+            repo = await self.access.require_now(tx, actor, Action.READ, repo)
+            await self._require_owner(tx, actor, owner)
             await self._refuse_taken(tx, actor, ref)
             repo_id = await repos.insert(
                 tx, public_id=secrets.token_hex(12), type_=ref.type, namespace_id=owner.id, name=name,
@@ -196,6 +210,7 @@ class Repos:
         """Remove a repo and every name that leads to it. Content that others hold stays."""
         self.access.require(actor, Action.MANAGE, repo)
         async with self.db.write() as tx:
+            repo = await self.access.require_now(tx, actor, Action.MANAGE, repo)
             await repos.delete(tx, repo.id)
             await log.append(tx, actor, "repo:self:delete", str(repo.ref), head=repo.head)
 
@@ -207,6 +222,8 @@ class Repos:
         names.check_repo_name(name)
         key = names.repo_key(owner.name, name)
         async with self.db.write() as tx:
+            repo = await self.access.require_now(tx, actor, Action.MANAGE, repo)
+            await self._require_owner(tx, actor, owner)
             found = await repos.find(tx, repo.ref.type, key)
             if found is not None and not found[1] and found[0].id != repo.id:
                 raise Conflict(
@@ -225,7 +242,7 @@ class Repos:
         if gated is not None and gated not in GATES:
             raise Invalid('"gated" must be one of [false, "auto", "manual"]')
         async with self.db.write() as tx:
-            now = await self._get(tx, repo.id)
+            now = await self.access.require_now(tx, actor, Action.MANAGE, repo)
             await repos.set_settings(
                 tx,
                 repo.id,
@@ -241,5 +258,5 @@ class Repos:
     async def _get(self, tx: Tx, repo_id: int) -> Repo:
         repo = await repos.get(tx, repo_id)
         if repo is None:
-            raise NotFound("The repo is gone.")
+            raise RepoNotFound("Repository not found")
         return repo

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from hubreg.errors import Damaged, EntryNotFound, RevisionNotFound
+from hubreg.errors import Damaged, EntryNotFound, NotFound, RepoNotFound, RevisionNotFound
 from hubreg.formats import gitobjects, lastcommits, lfs, names
 from hubreg.formats.gitobjects import FOLDER, SUBMODULE, Folder, TreeEntry
 from hubreg.model import CommitId, Entry, EntryKind, Oid, Sha256
@@ -99,7 +99,13 @@ class Snapshots:
             found = await objects.by_prefix(self._db, repo.id, name.lower())
             if len(found) == 1:
                 return found[0]
-        raise RevisionNotFound(f"Invalid rev id: {name}")
+        raise await self.unknown(repo, name)
+
+    async def unknown(self, repo: Repo, name: str) -> NotFound:
+        """What to say of a revision that is not there: a repo that was deleted under way has none at all."""
+        if await repos.get(self._db, repo.id) is None:
+            return RepoNotFound("Repository not found")
+        return RevisionNotFound(f"Invalid rev id: {name}")
 
     async def at(self, repo: Repo, revision: str | None) -> Snapshot:
         """The snapshot that a revision names. Raises `RevisionNotFound`."""

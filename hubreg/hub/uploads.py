@@ -31,8 +31,8 @@ from hubreg.errors import Damaged, EntryNotFound, Invalid, LinkRefused, RepoNotF
 from hubreg.formats import lfs
 from hubreg.identity.access import Access
 from hubreg.identity.links import Links, number
-from hubreg.model import Action, Actor, Millis, Sha256
-from hubreg.store import accounts, log, objects, repos, uploads
+from hubreg.model import Action, Actor, Millis, Sha256, TokenRole
+from hubreg.store import log, objects, repos, uploads
 from hubreg.store.blobs import Blobs, Sink
 from hubreg.store.db import Clock, Database, Reader, Tx
 from hubreg.store.repos import Repo
@@ -177,6 +177,7 @@ class Uploads:
         since = Millis(self.clock() - self.config.link_seconds * 1000)
         actions = {}
         async with self.db.write() as tx:
+            await self.access.require_now(tx, actor, Action.PROPOSE, repo)
             for asked in wanted:
                 row = await uploads.under_way(tx, repo.id, actor.user_id, asked.sha256, since)
                 if row is None or row.size != asked.size:
@@ -226,15 +227,14 @@ class Uploads:
         """
         size, by = number(query, "size"), number(query, "by")
         self.links.check(_PUT, repo_id, sha256, size, by, query=query)
-        await _repo(self.db, repo_id)
-        await _sender(self.db, by)
+        await self._sender(self.db, repo_id, by)
         async with self.blobs.create() as upload:
 
             async def publish() -> str:
                 with _wrong_bytes_refused():
                     await upload.publish(Sha256(sha256), size)
                 async with self.db.write() as tx:
-                    await _hold(tx, repo_id, by, Sha256(sha256), size)
+                    await self._hold(tx, repo_id, by, Sha256(sha256), size)
                 return sha256
 
             yield Incoming(size, upload, publish)
@@ -296,7 +296,7 @@ class Uploads:
             raise Invalid(error.message, hint=_AGAIN) from error
         async with self.db.write() as tx:
             if await uploads.find(tx, upload) is not None:
-                await _hold(tx, repo_id, grant.by, grant.sha256, grant.size)
+                await self._hold(tx, repo_id, grant.by, grant.sha256, grant.size)
                 await uploads.delete(tx, upload)
             elif not await _holds(tx, grant):
                 # Dropped by another call, for its bytes were wrong: the blob that is there is not from this upload.
@@ -312,14 +312,32 @@ class Uploads:
         return grant
 
     async def _is_complete(self, grant: _Grant) -> bool:
-        """False while the upload is under way; whoever began it and the repo must still be there."""
-        await _repo(self.db, grant.repo)
-        await _sender(self.db, grant.by)
+        """False while the upload is under way; whoever began it must still have the right to."""
+        await self._sender(self.db, grant.repo, grant.by)
         if await uploads.find(self.db, grant.upload) is not None:
             return False
         if await _holds(self.db, grant):
             return True
         raise LinkRefused(_OVER, hint=_AGAIN)
+
+    async def _sender(self, reader: Reader, repo_id: str, user_id: int) -> tuple[Actor, Repo]:
+        """
+        Whoever a link was given to, and the repo it is for, both as they are by now. A link carries no credentials, so
+        this is where a right that was taken away ends.
+        """
+        repo = await _repo(reader, repo_id)
+        actor = await self.access.known(reader, Actor(user_id, token_role=TokenRole.WRITE))
+        if actor.anonymous:
+            raise LinkRefused("Whoever this link was given to may not use it any more.")
+        self.access.require(actor, Action.PROPOSE, repo)
+        return actor, repo
+
+    async def _hold(self, tx: Tx, repo_id: str, by: int, sha256: Sha256, size: int) -> None:
+        """From here on the repo holds the file."""
+        actor, repo = await self._sender(tx, repo_id, by)
+        if sha256 not in await objects.has_large(tx, repo.id, [sha256]):
+            await objects.add_large(tx, repo.id, sha256, size)
+            await log.append(tx, actor, "repo:large:add", str(repo.ref), sha256=sha256, size=size)
 
     async def _drop(self, upload: str) -> None:
         # The row first: a row without its file would be an upload that can never end.
@@ -363,7 +381,8 @@ class Uploads:
         self.access.require(actor, Action.PROPOSE, target)
         wanted = list(dict.fromkeys(digests))
         async with self.db.write() as tx:
-            await _repo(tx, target.public_id)
+            await self.access.require_now(tx, actor, Action.READ, source)
+            await self.access.require_now(tx, actor, Action.PROPOSE, target)
             held = await objects.has_large(tx, source.id, wanted)
             new = held.keys() - (await objects.has_large(tx, target.id, wanted)).keys()
             for sha256 in sorted(new):
@@ -446,22 +465,6 @@ async def _repo(reader: Reader, public_id: str) -> Repo:
     return repo
 
 
-async def _sender(reader: Reader, user_id: int) -> Actor:
-    """Whoever a link was given to, by name."""
-    account = (await accounts.by_ids(reader, [user_id])).get(user_id)
-    if account is None or account.disabled:
-        raise LinkRefused("Whoever this link was given to may not use it any more.")
-    return Actor(account.id, account.name)
-
-
 async def _holds(reader: Reader, grant: _Grant) -> bool:
     repo = await _repo(reader, grant.repo)
     return grant.sha256 in await objects.has_large(reader, repo.id, [grant.sha256])
-
-
-async def _hold(tx: Tx, repo_id: str, by: int, sha256: Sha256, size: int) -> None:
-    """From here on the repo holds the file."""
-    repo, actor = await _repo(tx, repo_id), await _sender(tx, by)
-    if sha256 not in await objects.has_large(tx, repo.id, [sha256]):
-        await objects.add_large(tx, repo.id, sha256, size)
-        await log.append(tx, actor, "repo:large:add", str(repo.ref), sha256=sha256, size=size)

@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hubreg.errors import InvalidCredentials, LinkRefused, Refused, RepoNotFound
-from hubreg.formats import names
-from hubreg.identity.access import Access
+from hubreg.identity.access import Access, roles_of
 from hubreg.identity.credentials import token_of
 from hubreg.identity.links import Links
-from hubreg.model import ANONYMOUS, Action, Actor, OrgRole, TokenRole
+from hubreg.model import ANONYMOUS, Action, Actor, TokenRole
 from hubreg.store import accounts, repos
 from hubreg.store.db import Database
 from hubreg.store.fresh import Fresh
@@ -115,8 +114,7 @@ class XetTokens:
         account = (await accounts.by_ids(self.db, [user_id])).get(user_id)
         if account is None or account.disabled:
             raise InvalidCredentials("Whoever this Xet token was given to may not use it any more.")
-        roles = {names.key(m.org.name): m.role for m in await accounts.memberships(self.db, user_id)}
-        roles[names.key(account.name)] = OrgRole.ADMIN
+        roles = await roles_of(self.db, account)
         role = TokenRole.WRITE if write else TokenRole.READ
         return Actor(account.id, account.name, account.admin, role, roles=roles)
 

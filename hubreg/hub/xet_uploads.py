@@ -20,15 +20,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hubreg.config import Config
-from hubreg.errors import Invalid, RepoNotFound, TooLarge
+from hubreg.errors import Invalid, TooLarge
 from hubreg.formats import shard
 from hubreg.formats.chunking import HASH_SIZE, MerkleHash, hash_string
 from hubreg.formats.shard import Shard, ShardFile, ShardXorb, Term
 from hubreg.formats.terms import Terms, render_terms
 from hubreg.formats.xorb import MAX_XORB, ChunkIndex
 from hubreg.hub.xet_tokens import Holder
-from hubreg.model import Sha256, XetHash
-from hubreg.store import log, objects, repos, xet
+from hubreg.identity.access import Access
+from hubreg.model import Action, Sha256, XetHash
+from hubreg.store import log, objects, xet
 from hubreg.store.blobs import Sink
 from hubreg.store.db import Clock, Database, Tx
 from hubreg.store.xet import XetFile
@@ -113,6 +114,7 @@ class _Check:
 @dataclass(frozen=True, slots=True)
 class XetUploads:
     db: Database
+    access: Access
     xorbs: Xorbs
     clock: Clock
     config: Config
@@ -234,8 +236,7 @@ class XetUploads:
     ) -> bool:
         """One transaction: the files, where their chunks are found, and that the repo holds them."""
         async with self.db.write() as tx:
-            if await repos.get(tx, holder.repo.id) is None:
-                raise RepoNotFound("Repository not found")
+            await self.access.require_now(tx, holder.actor, Action.PROPOSE, holder.repo)
             await _require_xorbs(tx, {xorb for file, _ in files for xorb, _ in file.uses} | {*named.values()})
             for checked, file in files:
                 await xet.insert_file(tx, file, checked.uses)

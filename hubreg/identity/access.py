@@ -11,11 +11,14 @@ Who may do what: every rule about repos is in this module.
 As on the Hub, `write` creates, renames and deletes every repo of an organisation; `admin` differs in what it may do to
 the organisation itself. Writing of any kind takes a token of role `write`. Whoever may not know of a repo is told that
 it does not exist, in the same words as for one that does not.
+
+A request is judged when it comes, and what it brings may take hours to arrive. So whoever changes something asks once
+more in the transaction that does (`Access.afresh`, `Access.require_now`): what was taken away meanwhile is gone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hubreg.errors import (
     GatedAnonymous,
@@ -29,7 +32,10 @@ from hubreg.errors import (
     Unauthenticated,
 )
 from hubreg.formats import names
-from hubreg.model import Action, Actor, OrgRole, TokenRole
+from hubreg.model import INVALID_TOKEN, Action, Actor, OrgRole, TokenRole
+from hubreg.store import accounts, repos
+from hubreg.store.accounts import Account
+from hubreg.store.db import Reader
 from hubreg.store.repos import Repo
 
 _RANK = {role: rank for rank, role in enumerate(OrgRole)}
@@ -56,6 +62,12 @@ def require_user(actor: Actor, *, write: bool = False) -> None:
             "This token may only read: a write token is needed.",
             hint="Create one with `hubreg token create USER --role write --name NAME`.",
         )
+
+
+async def roles_of(reader: Reader, user: Account) -> dict[str, OrgRole]:
+    """In which namespaces a user acts, and as what."""
+    roles = {names.key(m.org.name): m.role for m in await accounts.memberships(reader, user.id)}
+    return roles | {names.key(user.name): OrgRole.ADMIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,34 @@ class Access:
                 f"You do not have the right to {action.value} {repo.ref.type.value} {repo.ref.full}.",
                 hint=f"Ask an administrator of {repo.ref.namespace}.",
             )
+
+    async def afresh(self, reader: Reader, actor: Actor, repo: Repo) -> tuple[Actor, Repo]:
+        """
+        The actor with the rights it has by now, and the repo as it is by now. Raises what `absent` gives where the repo
+        is gone. An account that was disabled, or a token that was revoked, is as good as none.
+        """
+        actor = await self.known(reader, actor)
+        now = await repos.get(reader, repo.id)
+        if now is None:
+            raise absent(actor)
+        return actor, now
+
+    async def known(self, reader: Reader, actor: Actor) -> Actor:
+        """The actor with the rights it has by now."""
+        if actor.anonymous:
+            return actor
+        account = (await accounts.by_ids(reader, [actor.user_id])).get(actor.user_id)
+        if account is None or account.disabled:
+            return INVALID_TOKEN
+        if actor.token_name and actor.token_name not in await accounts.token_names(reader, account.id):
+            return INVALID_TOKEN
+        return replace(actor, name=account.name, admin=account.admin, roles=await roles_of(reader, account))
+
+    async def require_now(self, reader: Reader, actor: Actor, action: Action, repo: Repo) -> Repo:
+        """`require`, by what holds now: for the transaction that makes a change. The repo as it is by now."""
+        actor, repo = await self.afresh(reader, actor, repo)
+        self.require(actor, action, repo)
+        return repo
 
     def _require_content(self, actor: Actor, repo: Repo, role: OrgRole | None) -> None:
         kind, full = repo.ref.type.value, repo.ref.full

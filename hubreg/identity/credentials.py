@@ -7,8 +7,8 @@ import hashlib
 import secrets
 import string
 
-from hubreg.formats import names
-from hubreg.model import ANONYMOUS, INVALID_TOKEN, Actor, OrgRole
+from hubreg.identity.access import roles_of
+from hubreg.model import ANONYMOUS, INVALID_TOKEN, Actor
 from hubreg.store import accounts
 from hubreg.store.db import Database
 from hubreg.store.fresh import Fresh
@@ -78,6 +78,5 @@ class Credentials:
         if token is None:
             return INVALID_TOKEN
         user = token.user
-        roles = {names.key(m.org.name): m.role for m in await accounts.memberships(self._db, user.id)}
-        roles[names.key(user.name)] = OrgRole.ADMIN
+        roles = await roles_of(self._db, user)
         return Actor(user.id, user.name, user.admin, token.role, token.name, token.created_at, roles)

@@ -23,7 +23,7 @@ from hubreg.formats import chain, gitobjects
 from hubreg.formats.commitlines import Line
 from hubreg.formats.gitobjects import Change, TreeEntry
 from hubreg.hub.discussions import HIDDEN, Detail, Discussions, Event, combine, render_html
-from hubreg.model import Actor, DeleteFile, Oid, TokenRole
+from hubreg.model import DeleteFile, Oid, TokenRole
 from hubreg.store import log, objects, repos
 from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add, lines
@@ -567,8 +567,10 @@ async def test_a_huge_pull_request_has_no_diff(hub: Hub) -> None:
 async def test_an_author_who_is_gone_has_no_name(hub: Hub) -> None:
     """Clients show "deleted"."""
     repo = await hub.repo()
-    ghost = Actor(999, "ghost", token_role=TokenRole.WRITE)
-    num = await talk(hub).open(ghost, repo, "Boo", "boo")
+    num = await talk(hub).open(hub.bob, repo, "Boo", "boo")
+    async with hub.app.db.write() as tx:
+        for table in ("discussions", "discussion_events"):
+            await tx.run(f"UPDATE {table} SET author_id = 999")  # noqa: S608 nobody's
     found = await detail(hub, repo, num)
     assert (found.thread.author, found.events[0].author) == ("", "")
     latest = found.events[0].data["latest"]
@@ -638,3 +640,13 @@ def test_no_markup_gets_through(text: str) -> None:
     for tag in ("<p>", "</p>", "<br>"):
         shown = shown.replace(tag, "")
     assert not {"<", ">", '"', "'"} & set(shown)
+
+
+async def test_a_pull_request_of_many_files_is_shown_without_its_diff(hub: Hub) -> None:
+    """Nobody reads the differences of 301 files, and the rest of the pull request is there."""
+    repo = await hub.repo()
+    num = await pull(hub, repo, *[add(f"f{n}") for n in range(300)])
+    assert (await detail(hub, repo, num, diff=True)).diff is not None
+    await hub.commit(repo, add("one more"), revision=f"refs/pr/{num}")
+    found = await detail(hub, repo, num, diff=True)
+    assert (found.diff, found.conflicts, kinds(found)) == (None, [], ["comment", "commit", "commit"])

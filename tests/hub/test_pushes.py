@@ -419,3 +419,25 @@ async def test_a_pack_that_breaks_off_says_why(hub: Hub) -> None:
             last = piece
     assert last[4:5] == b"\x03"
     assert b"hubreg: The content of " in last
+
+
+async def test_a_branch_takes_the_place_of_a_folder_of_branches(hub: Hub) -> None:
+    """What one push deletes is not in the way of what it makes, in whatever order it names them."""
+    repo = await hub.repo()
+    await hub.app.refs.create_branch(hub.ann, repo, "a/b")
+    moves = [("refs/heads/a", ZERO, repo.head), ("refs/heads/a/b", repo.head, ZERO)]
+    assert (await send(hub, repo, commands(*moves) + packed([])))[-1] == "ok refs/heads/a/b"
+    listed = await hub.app.refs.list(hub.ann, repo)
+    assert [name for name, _, _ in listed.branches] == ["main", "a"]
+
+
+async def test_of_two_pushes_a_folder_and_a_file_one_is_refused(hub: Hub) -> None:
+    """Each was right when it was looked at."""
+    repo = await hub.repo()
+    pushes = [
+        send(hub, repo, commands((f"refs/heads/{name}", ZERO, repo.head)) + packed([]))
+        for name in ("a", "a/b")
+    ]
+    said = await asyncio.gather(*pushes)
+    assert sorted(lines[-1].split()[0] for lines in said) == ["ng", "ok"]
+    assert len((await hub.app.refs.list(hub.ann, repo)).branches) == 2

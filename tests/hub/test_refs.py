@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hubreg.errors import Conflict, Invalid, Refused, RevisionNotFound
+from hubreg.formats.gitobjects import object_oid, parse_tag
+from hubreg.store import objects, repos
 from tests.hub.conftest import Hub, add
 
 pytestmark = pytest.mark.anyio
@@ -119,3 +121,61 @@ async def test_strangers_move_nothing(hub: Hub) -> None:
     ):
         with pytest.raises(Refused, match="You do not have the right"):
             await call
+
+
+@pytest.mark.parametrize(
+    ("there", "new"), [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a"), ("a", "a/b/c"), ("main/x", "main")]
+)
+async def test_no_ref_is_a_folder_of_another(hub: Hub, there: str, new: str) -> None:
+    """Git keeps refs as files: a repo with both could not be cloned. Branches and tags are apart."""
+    repo = await hub.repo()
+    refs, ann = hub.app.refs, hub.ann
+    await refs.create_tag(ann, repo, there, "main")
+    with pytest.raises(Conflict, match=f"cannot lock ref 'refs/tags/{new}': 'refs/tags/{there}' exists"):
+        await refs.create_tag(ann, repo, new, "main")
+    if new != "main":
+        await refs.create_branch(ann, repo, there)
+        for empty in (False, True):
+            with pytest.raises(
+                Conflict, match=f"'refs/heads/{there}' exists; cannot create 'refs/heads/{new}'"
+            ):
+                await refs.create_branch(ann, repo, new, empty=empty)
+        await refs.delete_branch(ann, repo, there)
+        await refs.create_branch(ann, repo, new)
+    listed = await refs.list(ann, repo)
+    assert [name for name, _, _ in listed.tags] == [there]
+    assert {name for name, _, _ in listed.branches} == {"main", new}
+
+
+async def test_names_that_only_look_like_folders_are_no_clash(hub: Hub) -> None:
+    """`ab` and `a-b` are beside `a`, wildcards of SQL are letters."""
+    repo = await hub.repo()
+    for name in ("a", "ab", "a-b", "a.b", "a0", "x_y", "x%", "xzy/w"):
+        await hub.app.refs.create_branch(hub.ann, repo, name)
+    assert len((await hub.app.refs.list(hub.ann, repo)).branches) == 9
+
+
+async def test_a_tag_with_a_message_is_an_annotated_one(hub: Hub) -> None:
+    """The ref leads through a tag object to the commit, which is what every list shows."""
+    repo = await hub.repo()
+    commit = await hub.app.refs.create_tag(hub.ann, repo, "v1", "main", "  The first.\n\nWith a body.\n")
+    await hub.app.refs.create_tag(hub.ann, repo, "v2", "main", " ")
+    annotated = await repos.annotated_tags(hub.app.db, repo.id)
+    assert list(annotated) == ["refs/tags/v1"]
+    kind, data = await objects.find_object(hub.app.db, annotated["refs/tags/v1"]) or ("", b"")
+    assert (kind, object_oid("tag", data)) == ("tag", annotated["refs/tags/v1"])
+    tag = parse_tag(data)
+    assert (tag.target, tag.kind, tag.name) == (commit, "commit", "v1")
+    assert tag.message == "The first.\n\nWith a body.\n"
+    assert tag.tagger is not None
+    assert tag.tagger.name == "ann"
+    assert [named[2] for named in (await hub.app.refs.list(hub.ann, repo)).tags] == [commit, commit]
+
+
+@pytest.mark.parametrize("message", ["a\0b", "\ud800", "x" * 65_537])
+async def test_messages_that_no_tag_holds(hub: Hub, message: str) -> None:
+    """They are refused, and there is no tag."""
+    repo = await hub.repo()
+    with pytest.raises(Invalid):
+        await hub.app.refs.create_tag(hub.ann, repo, "v1", "main", message)
+    assert (await hub.app.refs.list(hub.ann, repo)).tags == []

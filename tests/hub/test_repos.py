@@ -12,6 +12,7 @@ from hubreg.errors import (
     GatedAnonymous,
     GatedRepo,
     Invalid,
+    InvalidCredentials,
     Refused,
     RepoExists,
     RepoHidden,
@@ -20,6 +21,7 @@ from hubreg.errors import (
     Unauthenticated,
 )
 from hubreg.formats import gitattributes
+from hubreg.identity.access import Access
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import INVALID_TOKEN, Action, OrgRole, RepoType, TokenRole
 from hubreg.store.repos import Search
@@ -78,6 +80,7 @@ async def test_repos_are_made_where_one_may(hub: Hub) -> None:
         await hub.app.repos.create(replace(hub.ann, token_role=TokenRole.READ), MODEL, None, "m")
     with pytest.raises(Unauthenticated):
         await hub.app.repos.create(hub.eve, MODEL, "ann", "m")
+    await hub.app.accounts.set_member(SYSTEM, "org", "ann", OrgRole.CONTRIBUTOR)
     member = replace(hub.ann, roles={**hub.ann.roles, "org": OrgRole.CONTRIBUTOR})
     assert (await hub.app.repos.create(member, MODEL, "org", "m")).private
     assert not (await hub.app.repos.create(member, MODEL, "org", "n", private=False)).private
@@ -207,3 +210,26 @@ async def test_lists_show_public_repos_and_ones_own(hub: Hub) -> None:
     assert await seen(hub.ann) == ["open", "secret"]
     assert await seen(hub.bob) == await seen(hub.eve) == ["open"]
     assert await seen(replace(hub.bob, admin=True)) == ["open", "secret"]
+
+
+@pytest.mark.parametrize("wanted", [{"words": ("w",) * 51}, {"tags": ("t",) * 51}, {"words": ("w" * 501,)}])
+async def test_a_search_of_too_much_is_refused(hub: Hub, wanted: dict[str, tuple[str, ...]]) -> None:
+    """Each word is a condition of the query: databases have a limit, and it is no 500."""
+    await hub.repo()
+    with pytest.raises(Invalid, match="A search may have 50 words and filters"):
+        await hub.app.repos.search(hub.eve, Search(MODEL, **wanted))
+    most = Search(MODEL, words=("model",) * 49, tags=("absent" * 80,))
+    assert await hub.app.repos.search(hub.eve, most) == []
+    assert len(await hub.app.repos.search(hub.eve, replace(most, words=("model",) * 50, tags=()))) == 1
+
+
+async def test_without_anonymous_reading_nobody_looks_around(hub: Hub) -> None:
+    """Not even at the names of what is public; a user does."""
+    await hub.repo()
+    shut = replace(hub.app.repos, access=Access(anonymous=False))
+    for actor, refusal in [(hub.eve, Unauthenticated), (INVALID_TOKEN, InvalidCredentials)]:
+        with pytest.raises(refusal):
+            await shut.search(actor, Search(MODEL))
+        with pytest.raises(refusal):
+            await shut.all_tags(actor, MODEL)
+    assert [repo.ref.full for repo in await shut.search(hub.bob, Search(MODEL))] == ["ann/model"]

@@ -25,7 +25,7 @@ from hubreg.formats.hubjson import (
     UploadModes,
     iso,
 )
-from hubreg.hub.commits import Decision
+from hubreg.hub.attributes import Decision
 from hubreg.model import Action, CommitId
 from hubreg.store.objects import Commit
 from hubreg.store.repos import Repo

@@ -28,6 +28,7 @@ UNKNOWN_KEY = "Add a line with the key `lfsFile`, `file` or `deletedFile`"
 _MAX_MESSAGE = 65_536  # characters of a summary or a description
 _MAX_RULES_TEXT = 1 << 20  # characters of a .gitattributes or .gitignore that comes with a question
 _ROOM = 65_536  # bytes of a line beside its content
+_MOST_CANDIDATES = 1000  # of one question; clients ask about 256 at once (CLIENT_API 3)
 _SAMPLE = 512  # bytes of a file that the Hub judges
 
 _OID = re.compile(r"[0-9a-f]{64}")
@@ -316,6 +317,11 @@ _PREUPLOAD = msgspec.json.Decoder(_Preupload)
 def parse_preupload(body: bytes) -> Preupload:
     """The question of `preupload` (CLIENT_API 3, HUB 8.2). Raises `Invalid`, `InvalidPath` or `TooLarge`."""
     wire = _decode(_PREUPLOAD, body, "The body")
+    if len(wire.files) > _MOST_CANDIDATES:
+        raise TooLarge(
+            f"{len(wire.files)} files at once are too many, {_MOST_CANDIDATES} may be asked about.",
+            hint="Ask in several requests.",
+        )
     for text in (wire.git_attributes, wire.git_ignore):
         if text is not None and len(text) > _MAX_RULES_TEXT:
             raise TooLarge(f"`gitAttributes` and `gitIgnore` may have {_MAX_RULES_TEXT} characters")

@@ -10,7 +10,7 @@ never refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hubreg.formats import wildmatch
 
@@ -51,8 +51,9 @@ _BLANK = re.compile(r"[ \t\r]+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _QUOTED_CHARACTER = re.compile(r"\\([abfnrtv\\\"]|[0-3][0-7]{2})")
 _NAMED = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True))
-# Wildcards in patterns that no table answers, all together. Real files have under a hundred.
+# Characters of patterns that no table answers, all together. Real files have under a thousand.
 _PATTERN_BUDGET = 16_384
+_PER_TRY = 100  # characters of a path that take as long as beginning to try a pattern on it
 
 Found = tuple[int, bool]  # the place of a rule among its fellows, and what it says
 
@@ -84,6 +85,10 @@ class _Rules:
             self._budget -= len(pattern)
             self._patterns.append((place, says, whole, wildmatch.compile_pattern(pattern)))
 
+    def work(self, length: int, paths: int) -> int:
+        """What `find` takes for so many paths of that length together, at most; one unit is a nanosecond at worst."""
+        return (_PATTERN_BUDGET - self._budget) * (length + _PER_TRY * paths)
+
     def find(self, path: str) -> Found | None:
         """The last rule for a path."""
         name = path.rpartition("/")[2]
@@ -113,6 +118,11 @@ class Attributes:
                 macros[pattern.removeprefix("[attr]")] = lfs
             else:
                 self._rules.add(place, pattern, lfs)
+
+    def work(self, paths: Iterable[str]) -> int:
+        """What asking about these paths takes at most, in nanoseconds of a slow machine."""
+        lengths = [len(path) for path in paths]
+        return self._rules.work(sum(lengths), len(lengths))
 
     def is_lfs(self, path: str) -> bool:
         """Whether the last line for this path that speaks of `filter` says `filter=lfs`."""
@@ -179,6 +189,7 @@ class Ignore:
 
     def __init__(self, text: str) -> None:
         self._any, self._folders = _Rules(), _Rules()
+        self._known: dict[str, bool] = {}  # folders that were asked about
         for place, line in enumerate(text.removeprefix("\ufeff").split("\n")):
             pattern = _trim_end(line.removesuffix("\r"))
             if pattern.startswith("#"):
@@ -190,13 +201,24 @@ class Ignore:
             if pattern:
                 rules.add(place, pattern, not negated)
 
+    def work(self, paths: Iterable[str]) -> int:
+        """As of `Attributes`. Every folder on the way to a path is asked about as well."""
+        length = count = 0
+        for path in paths:
+            length += len(path) + sum(at for at, c in enumerate(path) if c == "/")
+            count += 1 + path.count("/")
+        return self._any.work(length, count) + self._folders.work(length, count)
+
     def ignores(self, path: str) -> bool:
         """
         Whether the path or a folder that it is in is ignored: nothing re-includes what is in such a folder.
         """
         at = path.find("/")
         while at >= 0:
-            if self._says(path[:at], folder=True):
+            folder = path[:at]
+            if folder not in self._known:
+                self._known[folder] = self._says(folder, folder=True)
+            if self._known[folder]:
                 return True
             at = path.find("/", at + 1)
         return self._says(path, folder=False)

@@ -21,10 +21,11 @@ from weakref import WeakValueDictionary
 
 from hubreg.config import Config
 from hubreg.errors import Conflict, EntryNotFound, Invalid, Moved, TooLarge
-from hubreg.formats import gitattributes, gitobjects, lastcommits, lfs
-from hubreg.formats.commitlines import Candidate, FileLine, Line, Preupload
-from hubreg.formats.gitobjects import Change, Folder, Put, Remove
+from hubreg.formats import gitobjects, lastcommits, lfs
+from hubreg.formats.commitlines import FileLine, Line, Preupload
+from hubreg.formats.gitobjects import EXECUTABLE, FILE, Change, Folder, Put, Remove
 from hubreg.hub import recording
+from hubreg.hub.attributes import Decision, Rules
 from hubreg.hub.frontpage import FrontPage
 from hubreg.hub.recording import PULLS, STALE, Made
 from hubreg.hub.snapshots import MAIN, Snapshot, Snapshots
@@ -57,6 +58,7 @@ _ATTEMPTS = 20  # to win against other writers of the same branch
 _PAUSE = 0.002  # seconds, times the attempts so far
 _BATCH = 8 << 20  # bytes of inline content that are kept as blobs with one trip to the disk
 _CARD_LIMIT = 1 << 20
+ATTRIBUTES = ".gitattributes"
 _OPERATIONS = 100_000  # of one commit; clients split theirs at 1 000
 
 
@@ -66,19 +68,6 @@ class Committed:
 
     id: CommitId
     pull: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """
-    How a client is to send a file. `oid` names what the path holds now, in the form that the client compares: sha256
-    for a file in LFS, git's SHA-1 for another (CLIENT_API 3).
-    """
-
-    path: str
-    lfs: bool
-    ignore: bool
-    oid: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +117,7 @@ class Commits:
     snapshots: Snapshots
     config: Config
     turns: Turns = field(default_factory=Turns)
+    rules: Rules = field(default_factory=Rules)
 
     # what a client asks before it uploads
 
@@ -137,29 +127,15 @@ class Commits:
         """How to send each file, in the order asked, and the commit that the answer is about."""
         self.access.require(actor, Action.PROPOSE if propose else Action.WRITE, repo)
         snapshot = await self.snapshots.at(repo, revision)
-        attributes = gitattributes.Attributes(
-            asked.gitattributes
-            if asked.gitattributes is not None
-            else await self._text(snapshot, ".gitattributes")
-        )
-        ignore = gitattributes.Ignore(
-            asked.gitignore if asked.gitignore is not None else await self._text(snapshot, ".gitignore")
-        )
-        present = {e.path: e for e in await self.snapshots.entries(snapshot, [c.path for c in asked.files])}
-        decisions = []
-        for candidate in asked.files:
-            entry = present.get(candidate.path)
-            held = entry.etag if entry is not None and entry.sha256 is not None else None
-            large = self._is_large(candidate, attributes)
-            decisions.append(Decision(candidate.path, large, ignore.ignores(candidate.path), held))
-        return snapshot.commit, decisions
-
-    def _is_large(self, candidate: Candidate, attributes: gitattributes.Attributes) -> bool:
-        if candidate.size == 0:
-            return False  # git-lfs makes no pointer for an empty file
-        if candidate.size > self.config.regular_max or attributes.is_lfs(candidate.path):
-            return True
-        return gitattributes.looks_binary(candidate.sample)
+        attributes, ignore = asked.gitattributes, asked.gitignore
+        if attributes is None:
+            attributes = await self._text(snapshot, ATTRIBUTES)
+        if ignore is None:
+            ignore = await self._text(snapshot, ".gitignore")
+        present = await self.snapshots.entries(snapshot, [candidate.path for candidate in asked.files])
+        held = {entry.path: entry.etag for entry in present if entry.sha256 is not None}
+        decided = await self.rules.decide(asked.files, held, attributes, ignore, self.config.regular_max)
+        return snapshot.commit, decided
 
     async def _text(self, snapshot: Snapshot, path: str) -> str:
         content = await self.snapshots.read(snapshot, path, _CARD_LIMIT)
@@ -304,7 +280,6 @@ class Commits:
                 case CopyFile(path, source, revision):
                     origin = await self._source(base, source, revision)
                     edits.append(Put(path, origin))
-        edits += await self._attributes(base, plan, large, files)
         return edits, files
 
     async def _source(self, base: Snapshot, path: str, revision: str | None) -> Oid:
@@ -316,29 +291,47 @@ class Commits:
             )
         return entry.oid
 
-    async def _attributes(
-        self, base: Snapshot, plan: _Plan, large: Sequence[AddLfs], files: dict[Oid, File]
-    ) -> list[Put]:
+    async def _covered(
+        self, base: Snapshot, edits: Sequence[Put | Remove], files: dict[Oid, File]
+    ) -> Sequence[Put | Remove]:
         """
-        The edit that makes `.gitattributes` cover large files that no rule of it covers (HUB 8.3): a git client would
-        otherwise take their pointers for the files themselves.
+        The edits, and one more where `.gitattributes`, as it is after them, has no rule for a large file that they put
+        (HUB 8.3): a git client would take the pointer for the file itself. A file of that name which is no small text
+        is left as it is.
         """
+        put = {
+            edit.path: edit.oid for edit in edits if isinstance(edit, Put) and edit.mode in (FILE, EXECUTABLE)
+        }
+        known = files | await self.snapshots.blobs([oid for oid in put.values() if oid not in files])
+        large = [path for path, oid in put.items() if known[oid].lfs]
         if not large:
-            return []
-        text = await self._text(base, ".gitattributes")
-        for operation in plan.plan.operations:
-            if isinstance(operation, AddFile) and operation.path == ".gitattributes":
-                text = (await self.snapshots.blob(operation.sha256)).decode("utf-8", "replace")
-        attributes = gitattributes.Attributes(text)
-        rules = [gitattributes.rule_for(o.path) for o in large if not attributes.is_lfs(o.path)]
-        if not rules:
-            return []
+            return edits
+        text = await self._attributes(base, edits, known)
+        rules = await self.rules.lacking(text, large) if text is not None else []
+        if text is None or not rules:
+            return edits
         if text and not text.endswith("\n"):
             text += "\n"
         [content] = await self.blobs.put([(text + "".join(f"{rule}\n" for rule in rules)).encode()])
         oid = Oid(content.oid or "")
         files[oid] = File(oid, content.sha256, content.size, False, 0)
-        return [Put(".gitattributes", oid)]
+        return [*edits, Put(ATTRIBUTES, oid)]
+
+    async def _attributes(
+        self, base: Snapshot, edits: Sequence[Put | Remove], known: Mapping[Oid, File]
+    ) -> str | None:
+        """What `.gitattributes` holds after the edits, "" for nothing; None where it is no small text."""
+        entry = await self.snapshots.find_entry(base, ATTRIBUTES)
+        oid = entry.oid if entry is not None else None
+        for edit in edits:
+            if edit.path == ATTRIBUTES:
+                oid = edit.oid if isinstance(edit, Put) else None
+        if oid is None:
+            return ""
+        file = known.get(oid) or (await objects.files(self.db, [oid])).get(oid)
+        if file is None or file.lfs or file.size > _CARD_LIMIT:
+            return None
+        return (await self.snapshots.blob(file.sha256)).decode("utf-8", "replace")
 
     async def draft(
         self,
@@ -356,9 +349,12 @@ class Commits:
         read off what lists show.
         """
         root = base.tree if base is not None else gitobjects.EMPTY_TREE
+        kept = dict(files)
+        if base is not None:
+            edits = await self._covered(base, edits, kept)
         edited = await self.snapshots.drive(gitobjects.edit(root, edits))
         return await self._drafted(
-            base, edited.root, edited.trees, edited.folders, files, message, parents, facts=facts
+            base, edited.root, edited.trees, edited.folders, kept, message, parents, facts=facts
         )
 
     async def _drafted(

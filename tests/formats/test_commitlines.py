@@ -315,3 +315,14 @@ def test_a_question_that_makes_no_sense_is_refused(body: bytes, error: type[Hubr
     with pytest.raises(error) as refused:
         parse_preupload(body)
     assert type(refused.value) is error
+
+
+def test_a_question_is_about_a_thousand_files_at_most() -> None:
+    """Clients ask about 256; each is tried against every rule."""
+
+    def asking(count: int) -> bytes:
+        return json.dumps({"files": [{"path": f"f{n}", "size": 1} for n in range(count)]}).encode()
+
+    assert len(parse_preupload(asking(1000)).files) == 1000
+    with pytest.raises(TooLarge, match="1001 files at once are too many"):
+        parse_preupload(asking(1001))

@@ -16,12 +16,14 @@ from hubreg.errors import (
     RepoHidden,
     RepoNotFound,
     RevisionNotFound,
+    TooLarge,
 )
 from hubreg.formats import chain, gitattributes
 from hubreg.formats.commitlines import Candidate, Preupload
 from hubreg.formats.gitobjects import object_oid
 from hubreg.model import AddLfs, CopyFile, DeleteFile, DeleteFolder, Sha256, TokenRole
 from hubreg.store import log
+from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add, lines
 
 pytestmark = pytest.mark.anyio
@@ -348,3 +350,73 @@ async def test_last_commits_follow_each_path(hub: Hub) -> None:
         "d/b.txt": third,
         ".gitattributes": (await hub.app.history.commits(hub.ann, repo, first))[0][1].id,
     }
+
+
+async def covers(hub: Hub, repo: Repo, *paths: str, revision: str = "main") -> list[bool]:
+    """Whether the `.gitattributes` of a revision make large files of these paths."""
+    text = (await hub.content(repo, ".gitattributes", revision)).decode()
+    return [gitattributes.Attributes(text).is_lfs(path) for path in paths]
+
+
+async def test_large_files_are_covered_by_what_the_commit_leaves(hub: Hub) -> None:
+    """The rules that count are those after the commit: deleted, put, or copied from elsewhere with it."""
+    repo = await hub.repo()
+    digest = await hub.large(repo, b"weights")
+    await hub.commit(repo, AddLfs("a.bin", digest, None), DeleteFile(".gitattributes"))
+    assert await covers(hub, repo, "a.bin", "b.bin") == [True, False]
+    await hub.commit(repo, add("rules", "*.txt filter=lfs\n"))
+    await hub.commit(repo, AddLfs("b.bin", digest, None), CopyFile(".gitattributes", "rules"))
+    assert await covers(hub, repo, "a.bin", "b.bin", "c.txt") == [False, True, True]
+    await hub.commit(repo, add(".gitattributes", "*.pt filter=lfs"), AddLfs("c.pt", digest, None))
+    assert await hub.content(repo, ".gitattributes") == b"*.pt filter=lfs"
+
+
+async def test_a_copy_of_a_large_file_is_covered(hub: Hub) -> None:
+    """Under a name that no rule knows it would be its pointer to a git client."""
+    repo = await hub.repo()
+    digest = await hub.large(repo, b"weights")
+    await hub.commit(repo, AddLfs("a.bin", digest, None), add("b.txt"))
+    await hub.commit(repo, CopyFile("weights", "a.bin"), CopyFile("c.txt", "b.txt"))
+    assert await covers(hub, repo, "weights", "c.txt") == [True, False]
+
+
+async def test_a_revert_and_a_merge_cover_what_they_bring(hub: Hub) -> None:
+    """The rule may have gone since."""
+    repo = await hub.repo()
+    digest = await hub.large(repo, b"weights")
+    await hub.commit(repo, AddLfs("a.bin", digest, None))
+    gone = await hub.commit(repo, DeleteFile("a.bin"))
+    made = await hub.app.commits.commit(
+        hub.bob, repo, "main", lines(AddLfs("b.bin", digest, None)), propose=True
+    )
+    await hub.commit(repo, add(".gitattributes", ""))
+    await hub.app.commits.revert(hub.ann, repo, "main", gone.id)
+    assert await covers(hub, repo, "a.bin", "b.bin") == [True, False]
+    await hub.app.discussions.merge(hub.ann, repo, made.pull or 0)
+    assert await covers(hub, repo, "a.bin", "b.bin") == [True, True]
+
+
+async def test_attributes_that_are_no_small_text_are_left_alone(hub: Hub) -> None:
+    """What is over a megabyte, or itself a large file, is not replaced by one rule."""
+    repo = await hub.repo()
+    digest = await hub.large(repo, b"weights")
+    long = b"# " + b"x" * (1 << 20)
+    await hub.commit(repo, add(".gitattributes", long), AddLfs("a", digest, None))
+    assert await hub.content(repo, ".gitattributes") == long
+    await hub.commit(repo, AddLfs(".gitattributes", digest, None), AddLfs("b", digest, None))
+    assert digest.encode() in await hub.content(repo, ".gitattributes")
+
+
+@pytest.mark.parametrize("rules", ["gitattributes", "gitignore"])
+async def test_preupload_tries_no_more_patterns_than_is_bearable(hub: Hub, rules: str) -> None:
+    """What would take minutes is refused with a sentence; what real repos have is answered."""
+    repo = await hub.repo()
+    hostile = "".join(f"/**/*{n}? filter=lfs\n" for n in range(1000))
+    deep = tuple(Candidate(f"{n}/" + "a/" * 498 + "b", 5, b"text") for n in range(1000))
+    with pytest.raises(TooLarge, match="too many for so many files"):
+        await hub.app.commits.preupload(hub.ann, repo, "main", Preupload(deep, **{rules: hostile}))
+    real = "".join(f"**/dir{n}/*.lo? filter=lfs\n" for n in range(100))
+    files = tuple(Candidate(f"some/dir{n % 100}/file{n}.log", 5, b"text") for n in range(1000))
+    asked = Preupload(files, **{rules: real.replace(" filter=lfs", "") if rules == "gitignore" else real})
+    _, decisions = await hub.app.commits.preupload(hub.ann, repo, "main", asked)
+    assert [d.ignore if rules == "gitignore" else d.lfs for d in decisions] == [True] * 1000

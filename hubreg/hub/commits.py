@@ -59,6 +59,7 @@ _PAUSE = 0.002  # seconds, times the attempts so far
 _BATCH = 8 << 20  # bytes of inline content that are kept as blobs with one trip to the disk
 _CARD_LIMIT = 1 << 20
 ATTRIBUTES = ".gitattributes"
+_SQUASH_MESSAGE = 500  # characters (HUB 8.1)
 _OPERATIONS = 100_000  # of one commit; clients split theirs at 1 000
 
 
@@ -154,7 +155,7 @@ class Commits:
         """
         self.access.require(actor, Action.PROPOSE, repo)  # `target` asks for more
         ref = await self.target(actor, repo, revision, propose=propose)
-        plan = await self._take(lines)
+        plan = await self._take(repo, ref, lines, propose=propose)
         header = plan.plan.header
         message = _message(header.summary, header.description)
         facts = repo.ref.type if ref == MAIN and not propose else None
@@ -212,8 +213,12 @@ class Commits:
             raise Moved(STALE)
         return base
 
-    async def _take(self, lines: AsyncIterator[Line]) -> _Plan:
-        """Collect the plan; contents go to the blob store in batches, so that memory holds one batch and one line."""
+    async def _take(self, repo: Repo, ref: str, lines: AsyncIterator[Line], *, propose: bool) -> _Plan:
+        """
+        Collect the plan; contents go to the blob store in batches, so that memory holds one batch and one line. What
+        can be refused before is: a parent that has passed when the header comes, large files that were never sent
+        when the list is whole.
+        """
         header: CommitHeader | None = None
         operations: list[Operation | FileLine] = []
         files: dict[Oid, File] = {}
@@ -231,6 +236,7 @@ class Commits:
         async for line in lines:
             if isinstance(line, CommitHeader):
                 header = line
+                await self._base(repo, ref, header, propose=propose)
                 continue
             if isinstance(line, FileLine):
                 line = _as_large(line)
@@ -243,10 +249,11 @@ class Commits:
                 if held >= _BATCH:
                     await keep()
                     held = 0
-        if batch:
-            await keep()
         if header is None:
             raise Invalid("A commit begins with a line with the key `header`.")
+        await self._held(repo, [operation for operation in operations if isinstance(operation, AddLfs)])
+        if batch:
+            await keep()
         done = tuple(operation for operation in operations if not isinstance(operation, FileLine))
         return _Plan(CommitPlan(header, done), files)
 
@@ -262,9 +269,7 @@ class Commits:
         """What the plan does to the tree. Raises `Invalid` for large files that were never sent."""
         files = dict(plan.files)
         edits: list[Put | Remove] = []
-        large: list[AddLfs] = [o for o in plan.plan.operations if isinstance(o, AddLfs)]
-        held = await objects.has_large(self.db, base.repo.id, [o.sha256 for o in large])
-        refuse_missing(large, held)
+        held = await self._held(base.repo, [o for o in plan.plan.operations if isinstance(o, AddLfs)])
         for operation in plan.plan.operations:
             match operation:
                 case AddFile(path, oid):
@@ -281,6 +286,12 @@ class Commits:
                     origin = await self._source(base, source, revision)
                     edits.append(Put(path, origin))
         return edits, files
+
+    async def _held(self, repo: Repo, large: Sequence[AddLfs]) -> dict[Sha256, int]:
+        """The sizes of large files that the repo holds. Raises `Invalid` for one that it does not."""
+        held = await objects.has_large(self.db, repo.id, [o.sha256 for o in large])
+        refuse_missing(large, held)
+        return held
 
     async def _source(self, base: Snapshot, path: str, revision: str | None) -> Oid:
         snapshot = base if revision is None else await self.snapshots.at(base.repo, revision)
@@ -433,7 +444,7 @@ class Commits:
     ) -> Committed:
         """Open a pull request that holds one commit."""
         number = await discussions.open_pull(
-            tx, repo.id, title=header.summary, description=header.description, author_id=actor.user_id,
+            tx, repo.id, title=_title(header.summary), description=header.description, author_id=actor.user_id,
             base=ref, draft=False,
         )  # fmt: skip
         commit = await self.record(tx, actor, repo, f"refs/pr/{number}", None, draft)
@@ -444,6 +455,8 @@ class Commits:
         """Replace a branch's history by one commit with the same files."""
         self.access.require(actor, Action.WRITE, repo)
         ref = await self.target(actor, repo, branch)
+        if len(message) > _SQUASH_MESSAGE:
+            raise Invalid(f"The message of a squash may have {_SQUASH_MESSAGE} characters.")
         title = message.strip() or f"Super-squash branch '{branch}'"
         async with self.turns.of(repo, ref):
             base = await self.snapshots.at(repo, ref)
@@ -537,6 +550,15 @@ def refuse_missing(large: Sequence[AddLfs], held: Mapping[Sha256, int]) -> None:
     for o in large:
         if o.size is not None and o.size != held[o.sha256]:
             raise Invalid(f"{o.path} has {held[o.sha256]} bytes, not {o.size}.")
+
+
+def _title(summary: str) -> str:
+    """
+    The title of a pull request that a commit opens: on one line and no longer than others, but not refused, since the
+    client has sent all its files by then. The commit keeps the whole.
+    """
+    shown = "".join(c if c.isprintable() else " " for c in summary)
+    return " ".join(shown.split())[: discussions.LONGEST_TITLE].rstrip() or "Update"
 
 
 def _message(summary: str, description: str = "") -> str:

@@ -62,7 +62,6 @@ STATUSES: Mapping[str, tuple[str, ...]] = {
 }
 HIDDEN = "This comment has been hidden"
 
-_LONGEST_TITLE = 200
 _LONGEST_TEXT = 65_536  # characters of one comment
 _LAST_PAGE = 1_000_000
 _LAST_NUMBER = 2**31
@@ -598,8 +597,8 @@ def render_html(text: str) -> str:
 
 def _title(text: str) -> str:
     title = text.strip()
-    if not 3 <= len(title) <= _LONGEST_TITLE or not title.isprintable():
-        raise Invalid(f"A title has 3 to {_LONGEST_TITLE} characters on one line.")
+    if not 3 <= len(title) <= discussions.LONGEST_TITLE or not title.isprintable():
+        raise Invalid(f"A title has 3 to {discussions.LONGEST_TITLE} characters on one line.")
     return title
 
 

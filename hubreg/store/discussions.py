@@ -10,6 +10,8 @@ import msgspec
 from hubreg.model import CommitId, Millis
 from hubreg.store.db import Reader, Tx
 
+LONGEST_TITLE = 200  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Discussion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -420,3 +421,47 @@ async def test_preupload_tries_no_more_patterns_than_is_bearable(hub: Hub, rules
     asked = Preupload(files, **{rules: real.replace(" filter=lfs", "") if rules == "gitignore" else real})
     _, decisions = await hub.app.commits.preupload(hub.ann, repo, "main", asked)
     assert [d.ignore if rules == "gitignore" else d.lfs for d in decisions] == [True] * 1000
+
+
+async def test_a_refused_commit_stores_nothing(hub: Hub) -> None:
+    """What can be told from its header, and from its list, is told before its files are kept."""
+    repo = await hub.repo()
+    stale = repo.head
+    await hub.commit(repo, add("a.txt", "1"))
+    content = b"x" * (9 << 20)  # more than one batch
+    with pytest.raises(Moved):
+        await hub.commit(repo, add("b.txt", content), add("c.txt", "small"), parent=stale)
+    with pytest.raises(Invalid, match="Offending file: - m"):
+        await hub.commit(repo, add("c.txt", "small"), AddLfs("m", Sha256("0" * 64), 1))
+    for refused in (content, b"small"):
+        assert await hub.app.blobs.size(Sha256(hashlib.sha256(refused).hexdigest())) is None
+
+
+@pytest.mark.parametrize(
+    ("summary", "title"),
+    [
+        ("Fix", "Fix"),
+        ("  two\nlines\t\x1b[31m ", "two lines [31m"),
+        ("x" * 300, "x" * 200),
+        ("y" * 199 + " z", "y" * 199),
+        ("\x07", "Update"),
+    ],
+)
+async def test_the_title_of_a_pull_request_fits_on_a_line(hub: Hub, summary: str, title: str) -> None:
+    """It comes from the commit's summary, which may be anything; the commit keeps all of it."""
+    repo = await hub.repo()
+    taken = lines(add("a.txt"), summary=summary)
+    made = await hub.app.commits.commit(hub.bob, repo, "main", taken, propose=True)
+    [thread] = (await hub.app.discussions.page(hub.ann, repo)).threads
+    assert thread.row.title == title
+    [commit, *_], _ = await hub.app.history.commits(hub.ann, repo, made.id)
+    assert commit.title == " ".join(summary.split())
+
+
+async def test_a_squash_may_have_a_message_of_500_characters(hub: Hub) -> None:
+    """As on the Hub."""
+    repo = await hub.repo()
+    with pytest.raises(Invalid, match="may have 500 characters"):
+        await hub.app.commits.squash(hub.ann, repo, "main", "x" * 501)
+    made = await hub.app.commits.squash(hub.ann, repo, "main", "x" * 500)
+    assert (await hub.app.history.commits(hub.ann, repo, made))[0][0].title == "x" * 500

@@ -7,7 +7,6 @@ hubreg without HTTP: every store and use case, built in one place from a frozen 
 from __future__ import annotations
 
 import hmac
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,19 +32,13 @@ from hubreg.identity.access import Access
 from hubreg.identity.accounts import Accounts
 from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
-from hubreg.model import Millis
 from hubreg.store import upkeep
 from hubreg.store.blobs import Blobs
-from hubreg.store.db import Clock, Database
+from hubreg.store.db import Clock, Database, wall
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 from hubreg.store.xetblobs import XetBlobs
 from hubreg.store.xorbs import Xorbs
-
-
-def wall() -> Millis:
-    """The time, as rows have it."""
-    return Millis(time.time_ns() // 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from hubreg.app import wall
 from hubreg.cli.answers import answer, refusals, table
 from hubreg.cli.options import AsJson, ConfigFile, DataDirectory
 from hubreg.config import load
@@ -17,6 +16,7 @@ from hubreg.identity.accounts import SYSTEM, Accounts
 from hubreg.model import OrgRole, TokenRole
 from hubreg.ops import directory
 from hubreg.store.accounts import Account
+from hubreg.store.db import wall
 
 T = TypeVar("T")
 

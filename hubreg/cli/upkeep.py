@@ -11,14 +11,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from hubreg.app import wall
 from hubreg.cli.answers import answer, refusals, table
 from hubreg.cli.options import AsJson, ConfigFile, DataDirectory, with_settings
 from hubreg.config import Config, load
 from hubreg.errors import Conflict
-from hubreg.ops import directory, gc
-from hubreg.ops import upkeep as work
+from hubreg.ops import caretaker, directory, gc
 from hubreg.store import upkeep
+from hubreg.store.db import wall
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 
@@ -43,13 +42,15 @@ def run_upkeep(
         settings = load(config, flags)
         directory.prepare(settings, wall)
         if background:
-            work.step_back()
+            caretaker.step_back()
         asyncio.run(_work(settings, background=background, as_json=as_json or background))
 
 
 async def _work(config: Config, *, background: bool, as_json: bool) -> None:
+    from hubreg.ops.upkeep import Upkeep
+
     layout = Layout(config.data)
-    with work.turn(layout) as ours:
+    with caretaker.turn(layout) as ours:
         if not ours:
             if background:
                 return
@@ -61,7 +62,7 @@ async def _work(config: Config, *, background: bool, as_json: bool) -> None:
                 async with db.write() as tx:
                     await upkeep.retry_indexing(tx)
             done = asyncio.ensure_future(
-                work.Upkeep(db, layout, config).run(lambda told: _tell(told, as_json), linger=background)
+                Upkeep(db, layout, config).run(lambda told: _tell(told, as_json), linger=background)
             )
             if background:
                 asyncio.get_running_loop().add_reader(sys.stdin, done.cancel)  # nothing comes but the end

@@ -3,24 +3,26 @@ The server's side of `ops.upkeep`: each worker looks now and then whether anythi
 process that does it, with the server's own settings.
 
 That process ends by itself when nothing is left, and when the worker that started it has gone, which it notices by the
-end of its standard input.
+end of its standard input. Nothing of what it computes with is loaded here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
 
 from hubreg.config import Config
-from hubreg.ops import upkeep
-from hubreg.store.db import Database
+from hubreg.store import upkeep
+from hubreg.store.db import Database, Reader
 from hubreg.store.layout import Layout
 
 log = logging.getLogger("hubreg.upkeep")
@@ -29,6 +31,35 @@ _LOOK = 2.0  # seconds between two looks
 _PAUSE = 5.0  # seconds between two processes
 _MOST = 300.0  # the same after several that failed
 _LINE = 1 << 16  # bytes
+
+
+@contextmanager
+def turn(layout: Layout) -> Iterator[bool]:
+    """Whether it is this process's turn until the block is left; False while another one has it."""
+    handle = os.open(layout.upkeep_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(handle)
+
+
+async def waits(reader: Reader, config: Config) -> bool:
+    """Whether there is anything to do: two point reads."""
+    if await upkeep.recount_waits(reader):
+        return True
+    return config.xet_index and await upkeep.next_unindexed(reader, config.xet_index_from) is not None
+
+
+def step_back() -> None:
+    """From now on this process runs when nothing else wants to, and so do its reads where the disk's scheduler can."""
+    os.nice(19)
+    if hasattr(os, "sched_setscheduler"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @asynccontextmanager
@@ -57,7 +88,7 @@ class Caretaker:
             version = self.db.version()
             if version == seen:
                 continue
-            if not await upkeep.waits(self.db, self.config):
+            if not await waits(self.db, self.config):
                 seen = version
             elif self._is_free():
                 failed = await self._spawn()
@@ -66,7 +97,7 @@ class Caretaker:
 
     def _is_free(self) -> bool:
         """Whether nobody is at it. Should two workers find so at the same time, one of their processes ends at once."""
-        with upkeep.turn(self.layout) as ours:
+        with turn(self.layout) as ours:
             return ours
 
     async def _spawn(self) -> bool:

@@ -10,11 +10,8 @@ lock says, which the kernel gives up when its process ends, however it ends: the
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hubreg.config import Config
@@ -24,7 +21,7 @@ from hubreg.formats.virtual import Cutter
 from hubreg.ops import cutters, sizes
 from hubreg.ops.indexing import Indexing
 from hubreg.store import upkeep
-from hubreg.store.db import Database, Reader
+from hubreg.store.db import Database
 from hubreg.store.layout import Layout
 from hubreg.store.upkeep import Unindexed
 
@@ -33,35 +30,6 @@ _LINGER = 30.0  # seconds that a server's process waits for more: to start it ta
 _LOOK = 1.0  # seconds between two looks
 
 Tell = Callable[[Mapping[str, object]], None]
-
-
-@contextmanager
-def turn(layout: Layout) -> Iterator[bool]:
-    """Whether it is this process's turn until the block is left; False while another one has it."""
-    handle = os.open(layout.upkeep_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(handle)
-
-
-async def waits(reader: Reader, config: Config) -> bool:
-    """Whether there is anything to do: two point reads."""
-    if await upkeep.recount_waits(reader):
-        return True
-    return config.xet_index and await upkeep.next_unindexed(reader, config.xet_index_from) is not None
-
-
-def step_back() -> None:
-    """From now on this process runs when nothing else wants to, and so do its reads where the disk's scheduler can."""
-    os.nice(19)
-    if hasattr(os, "sched_setscheduler"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @dataclass(frozen=True, slots=True)

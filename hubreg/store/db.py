@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
@@ -61,6 +62,11 @@ class Tx(Protocol):
         ...
 
     async def many(self, sql: str, rows: Sequence[Row]) -> None: ...
+
+
+def wall() -> Millis:
+    """The time, as rows have it."""
+    return Millis(time.time_ns() // 1_000_000)
 
 
 def marks(count: int) -> str:

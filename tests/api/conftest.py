@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from hubreg.api.asgi import Api
-from hubreg.app import App, build, wall
+from hubreg.app import App, build
 from hubreg.config import Config
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import OrgRole, TokenRole
 from hubreg.ops import directory
+from hubreg.store.db import wall
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from hubreg.app import wall
 from hubreg.identity.credentials import Credentials
 from hubreg.model import Actor, OrgRole, TokenRole
 from hubreg.ops.directory import opened
+from hubreg.store.db import wall
 from hubreg.store.layout import Layout
 
 Hubreg = Callable[..., Result]

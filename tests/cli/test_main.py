@@ -19,18 +19,11 @@ from hubreg.store.db import migrations
 
 Hubreg = Callable[..., Result]
 
-# What may not be in a process that serves: clients, scanners, and what only help and tables need more of.
-HEAVY = [
-    "huggingface_hub",
-    "httpx",
-    "httpx2",
-    "requests",
-    "aiohttp",
-    "numpy",
-    "torch",
-    "hypothesis",
-    "pydantic",
-]
+# Clients of the Hub and what they bring: nothing of hubreg loads these.
+FOREIGN = "huggingface_hub httpx httpx2 requests aiohttp torch hypothesis pydantic".split()
+# What serving loads, and no other command does; what only `hubreg upkeep` does.
+SERVING = "numpy blake3 yaml starlette uvicorn httptools hubreg.app".split()
+UPKEEP = "hubreg.ops.upkeep hubreg.ops.indexing hubreg.ops.cutters".split()
 
 
 def commands(words: tuple[str, ...], command: object) -> Iterator[tuple[str, ...]]:
@@ -73,8 +66,16 @@ def test_python_m_hubreg_is_the_same_command() -> None:
     assert result.stdout == f"hubreg {package.__version__}\n"
 
 
-def test_nothing_heavy_is_loaded() -> None:
-    """Client and scanning libraries stay out of the serving path."""
-    script = f"import sys, hubreg.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("hubreg.cli.main", [*FOREIGN, *SERVING, *UPKEEP]),
+        ("hubreg.cli.main, hubreg.cli.serving", [*FOREIGN, *UPKEEP]),
+    ],
+    ids=["any command", "a server"],
+)
+def test_nothing_is_loaded_that_is_not_needed(modules: str, absent: list[str]) -> None:
+    """The help and the accounts start at once; a server holds nothing in memory that it does not use."""
+    script = f"import sys, {modules}; print([name for name in {absent} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import Result
 
-from hubreg.cli.serve import is_exposed
+from hubreg.cli.serving import is_exposed
 from hubreg.config import Config
 
 Hubreg = Callable[..., Result]

@@ -20,12 +20,13 @@ from typing import Any
 
 import pytest
 
-from hubreg.app import App, build, wall
+from hubreg.app import App, build
 from hubreg.formats import chain
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import Actor, CommitId, EntryKind, RepoType
 from hubreg.ops import directory
 from hubreg.store import log, objects, repos, uploads, xet
+from hubreg.store.db import wall
 from hubreg.store.layout import Layout
 from hubreg.store.repos import Repo, Search
 from tests.crash.cases import CASES, TOKEN, prepare, settings

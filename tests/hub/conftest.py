@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubreg.app import App, build, wall
+from hubreg.app import App, build
 from hubreg.config import Config
 from hubreg.formats.commitlines import FileLine, Line
 from hubreg.hub.commits import Committed
@@ -17,6 +17,7 @@ from hubreg.identity.accounts import SYSTEM
 from hubreg.model import ANONYMOUS, Actor, CommitHeader, RepoType, Sha256, TokenRole
 from hubreg.ops import directory
 from hubreg.store import objects
+from hubreg.store.db import wall
 from hubreg.store.repos import Repo
 
 

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from hubreg.app import wall
 from hubreg.config import Config
 from hubreg.errors import (
     EntryNotFound,
@@ -28,6 +27,7 @@ from hubreg.identity.links import Links
 from hubreg.model import Actor, Millis, Sha256, TokenRole
 from hubreg.store import log, objects, uploads
 from hubreg.store.blobs import Content
+from hubreg.store.db import wall
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 from hubreg.store.repos import Repo

@@ -2,8 +2,8 @@
 Git's unified diff of one file's two versions, as text: what `git apply` takes and `git diff` prints.
 
 The shortest diff costs (lines x differences) steps, which a hostile pair of files makes minutes. So the
-search has a budget: past it, what lies between the first and the last difference is replaced as a whole, a
-diff as true as any. (`difflib` has no such bound, and is cubic at worst.) Content that is no text (git's
+search has a budget, for one file and for all that are compared together (`Budget`): past it, what lies between the
+first and the last difference is replaced as a whole, a diff as true as any. (`difflib` has no such bound, and is cubic at worst.) Content that is no text (git's
 rule: a NUL in the first 8 000 bytes; ours: not UTF-8) or that the caller did not load because it is too large
 (`MAX_SIZE`) is said to differ and not shown, as git does.
 """
@@ -19,7 +19,8 @@ from hubreg.model import Oid
 
 MAX_SIZE = 1_000_000  # bytes of a version worth comparing line by line
 _CONTEXT = 3  # lines around a difference
-_BUDGET = 500_000  # steps of the search: about a fifth of a second, and 30 MB
+_BUDGET = 500_000  # steps of the search in one file: about a fifth of a second, and 30 MB
+_TOGETHER = 2_000_000  # steps in all files of one comparison
 _NULL = "0" * 40
 _TO_QUOTE = re.compile(r'[\x00-\x1f"\\\x7f]')
 _ESCAPES = dict(zip('\a\b\t\n\v\f\r"\\', 'abtnvfr"\\', strict=True))
@@ -34,18 +35,29 @@ class Version:
     content: bytes | None
 
 
-def unified(path: str, old: Version | None, new: Version | None) -> str:
-    """The diff that makes `new` of `old`; None is a file that is not there. Empty when they are the same."""
+class Budget:
+    """The steps that are left for the files of one comparison."""
+
+    def __init__(self, steps: int = _TOGETHER) -> None:
+        self.steps = steps
+
+
+def unified(path: str, old: Version | None, new: Version | None, budget: Budget | None = None) -> str:
+    """
+    The diff that makes `new` of `old`; None is a file that is not there. Empty when they are the same. Files that are
+    compared together share a `budget`.
+    """
+    budget = budget or Budget()
     if old == new:
         return ""
     if old and new and stat.S_IFMT(old.mode) != stat.S_IFMT(new.mode):
         # A file that becomes a link is no change of lines: git writes a deletion and a creation.
-        return unified(path, old, None) + unified(path, None, new)
+        return unified(path, old, None, budget) + unified(path, None, new, budget)
     before, after = _quoted("a/" + path), _quoted("b/" + path)
     head = f"diff --git {before} {after}\n" + _modes(old, new)
     if old and new and old.oid == new.oid:
         return head
-    return head + _body(before if old else "/dev/null", after if new else "/dev/null", old, new)
+    return head + _body(before if old else "/dev/null", after if new else "/dev/null", old, new, budget)
 
 
 def _modes(old: Version | None, new: Version | None) -> str:
@@ -60,11 +72,11 @@ def _modes(old: Version | None, new: Version | None) -> str:
     return lines + (f"index {oids[0]}..{oids[1]}{same}\n" if oids[0] != oids[1] else "")
 
 
-def _body(before: str, after: str, old: Version | None, new: Version | None) -> str:
+def _body(before: str, after: str, old: Version | None, new: Version | None, budget: Budget) -> str:
     was, now = _lines(old), _lines(new)
     if was is None or now is None:
         return f"Binary files {before} and {after} differ\n"
-    hunks = "".join(_hunk(was, now, blocks) for blocks in _grouped(_differences(was, now)))
+    hunks = "".join(_hunk(was, now, blocks) for blocks in _grouped(_differences(was, now, budget)))
     # A name with a space ends in a tab, so that `patch` knows where it ends.
     names = [name + "\t" * (" " in name) for name in (before, after)]
     return f"--- {names[0]}\n+++ {names[1]}\n{hunks}" if hunks else ""
@@ -137,18 +149,18 @@ def _grouped(blocks: Sequence[_Block]) -> Iterator[list[_Block]]:
         yield group
 
 
-def _differences(was: Sequence[str], now: Sequence[str]) -> list[_Block]:
+def _differences(was: Sequence[str], now: Sequence[str], budget: Budget) -> list[_Block]:
     shorter = min(len(was), len(now))
     head = next((at for at in range(shorter) if was[at] != now[at]), shorter)
     tail = next((at for at in range(shorter - head) if was[-1 - at] != now[-1 - at]), shorter - head)
     was, now = was[head : len(was) - tail], now[head : len(now) - tail]
     if not was and not now:
         return []
-    blocks = _shortest(was, now) if was and now else None
+    blocks = _shortest(was, now, budget) if was and now else None
     return [(head + a, head + b, head + c, head + d) for a, b, c, d in blocks or [(0, len(was), 0, len(now))]]
 
 
-def _shortest(was: Sequence[str], now: Sequence[str]) -> list[_Block] | None:
+def _shortest(was: Sequence[str], now: Sequence[str], budget: Budget) -> list[_Block] | None:
     """
     The shortest edit script (E. Myers, An O(ND) Difference Algorithm, 1986); None when the budget does not
     do.
@@ -156,7 +168,8 @@ def _shortest(was: Sequence[str], now: Sequence[str]) -> list[_Block] | None:
     `reach[k]` is how far in `was` one gets on diagonal k (place in `was` minus place in `now`) with one edit
     less; `rounds` keeps it for each number of edits, to walk back along.
     """
-    reach, rounds, spent = {1: 0}, list[dict[int, int]](), 0
+    reach, rounds, left = {1: 0}, list[dict[int, int]](), min(_BUDGET, budget.steps)
+    budget.steps -= left
     for edits in range(len(was) + len(now) + 1):
         rounds.append(reach)
         reached: dict[int, int] = {}
@@ -165,10 +178,11 @@ def _shortest(was: Sequence[str], now: Sequence[str]) -> list[_Block] | None:
             while x < len(was) and x - k < len(now) and was[x] == now[x - k]:
                 x += 1
             if x >= len(was) and x - k >= len(now):
+                budget.steps += left
                 return _walk_back(rounds, k)
             reached[k] = x
-            spent += 1 + x - start
-            if spent > _BUDGET:
+            left -= 1 + x - start
+            if left < 0:
                 return None
         reach = reached
     return None

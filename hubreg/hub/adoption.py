@@ -14,6 +14,7 @@ long. Should that never come, they are there and nothing leads to them.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from hubreg.errors import Moved, TooLarge
@@ -27,12 +28,13 @@ from hubreg.hub.inspection import Brought
 from hubreg.hub.received import Received
 from hubreg.hub.recording import Made
 from hubreg.hub.snapshots import Snapshot, Snapshots, Tree
-from hubreg.model import AddLfs, CommitId, Millis, Oid
+from hubreg.model import AddLfs, CommitId, Millis, Oid, Sha256
 from hubreg.store import objects
 from hubreg.store.db import Tx
 from hubreg.store.fresh import Bounded
 from hubreg.store.objects import Commit, File
 from hubreg.store.repos import Facts, Repo
+from hubreg.store.threads import run_in
 
 _AHEAD = 8 << 20  # bytes of rows that the last transaction takes
 _BATCH = 8 << 20  # bytes of objects that are held in memory
@@ -101,6 +103,9 @@ class Adoption:
         refuse_missing(large, held)
         for oids in self._batches(await self._unknown(list(self._brought.files))):
             await self._keep(oids)
+        known: dict[str, File] = {file.oid: file for file in self._known}
+        for oids in self._batches([file.oid for file in self._known]):
+            await self._compare(oids, known)
 
     def _refuse_large(self, ref: str) -> None:
         most = self._commits.config.regular_max
@@ -132,6 +137,17 @@ class Adoption:
         for oid in set(oids) & pointers.keys():
             size = self._received.objects[oid].size
             self._files[oid] = File(oid, pointers[oid].sha256, pointers[oid].size, True, size)
+
+    async def _compare(self, oids: Sequence[Oid], known: Mapping[str, File]) -> None:
+        """What is here under these names must be what was sent: see `objects.put_files`."""
+        contents = await self._received.contents(list(oids))
+        hashed = await run_in(None, lambda: [hashlib.sha256(content).hexdigest() for content in contents])
+        pointers = self._received.pointers
+        sent = [
+            File(oid, pointers[oid].sha256 if oid in pointers else Sha256(sha256), 0, oid in pointers, 0)
+            for oid, sha256 in zip(oids, hashed, strict=True)
+        ]
+        objects.require_same(sent, known)
 
     def _batches(self, oids: Sequence[Oid]) -> Iterator[list[Oid]]:
         batch: list[Oid] = []

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from hubreg.errors import Conflict, Damaged
+from hubreg.errors import Busy, Damaged
 from hubreg.formats.gitobjects import BlobHash
 from hubreg.model import Millis, Oid, Sha256
 from hubreg.store.blobs import CHUNK, Content
@@ -304,7 +304,7 @@ class LocalPart:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._disk.close(handle)
-                raise Conflict("The parts of this upload are being put together.") from None
+                raise Busy("The parts of this upload are being put together.") from None
             if _is_at(handle, self._path):
                 return handle
             self._disk.close(handle)  # between the two calls above the file became a blob

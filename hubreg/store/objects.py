@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hubreg.errors import Conflict
 from hubreg.model import CommitId, Millis, Oid, Sha256
 from hubreg.store import upkeep
 from hubreg.store.db import Database, Reader, Row, Tx, marks
@@ -73,15 +74,31 @@ async def put_objects(tx: Tx, objects: Iterable[tuple[str, str, bytes]]) -> None
     )
 
 
-async def put_files(tx: Tx, files: Iterable[File]) -> None:
-    """Likewise."""
-    rows: list[Row] = [(f.oid, f.sha256, f.size, int(f.lfs), f.pointer_size, tx.now) for f in files]
+async def put_files(tx: Tx, put: Iterable[File]) -> None:
+    """
+    Likewise. Raises `Conflict` where one of them is here as something else: git's SHA-1 can be made to name two
+    contents, and what an oid stands for is the same in every repo.
+    """
+    put = list(put)
+    known = await files(tx, [file.oid for file in put])
+    require_same(put, known)
+    rows: list[Row] = [(f.oid, f.sha256, f.size, int(f.lfs), f.pointer_size, tx.now) for f in put]
     await tx.many(
         "INSERT INTO files (oid, sha256, size, lfs, pointer_size, seen_at) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
         " ON CONFLICT (oid) DO UPDATE SET seen_at = excluded.seen_at"
         f" WHERE files.seen_at < excluded.seen_at - {_DAY}",
         rows,
     )
+
+
+def require_same(put: Iterable[File], known: Mapping[str, File]) -> None:
+    """Raise `Conflict` for a file whose oid is known as that of another content."""
+    for file in put:
+        same = known.get(file.oid, file)
+        if (same.sha256, same.lfs) != (file.sha256, file.lfs):
+            raise Conflict(
+                f"The oid {file.oid} stands for other content here: its SHA-1 collides with another's."
+            )
 
 
 async def keep_files(tx: Tx, oids: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubreg.formats.gitobjects import EXECUTABLE, FILE, LINK, object_oid
-from hubreg.formats.textdiff import Version, unified
+from hubreg.formats.textdiff import Budget, Version, unified
 from hubreg.model import Oid
 
 # Few different lines, so that much is in common; ends of line that are none to git; a last line without an end.
@@ -161,3 +161,17 @@ def test_hostile_texts_are_replaced_as_a_whole(old: str, new: str) -> None:
     diff = changed_lines(unified("f", version(old.encode()), version(new.encode())))
     assert "".join(row[1:] + "\n" for row in diff if row.startswith("+")) == new
     assert "".join(row[1:] + "\n" for row in diff if row.startswith("-")) == old
+
+
+def test_files_share_a_budget() -> None:
+    """When it is spent the rest is replaced as a whole, which is as true; what is easy gives back what it left."""
+    old, new = version(b"a\nb\nc\nd\ne\n"), version(b"A\nb\nc\nd\nE\n")
+    budget = Budget(30)
+    assert "\n b\n c\n d\n" in unified("f", old, new, budget)
+    left = budget.steps
+    assert 0 < left < 30
+    assert "\n b\n c\n d\n" not in unified("f", old, new, Budget(5))
+    while budget.steps:
+        unified("f", old, new, budget)
+    text = unified("f", old, new, budget)
+    assert "-a\n-b\n-c\n-d\n-e\n+A\n+b\n+c\n+d\n+E\n" in text

@@ -10,6 +10,7 @@ import pytest
 
 from hubreg.errors import (
     Conflict,
+    Damaged,
     EntryNotFound,
     Invalid,
     Moved,
@@ -465,3 +466,30 @@ async def test_a_squash_may_have_a_message_of_500_characters(hub: Hub) -> None:
         await hub.app.commits.squash(hub.ann, repo, "main", "x" * 501)
     made = await hub.app.commits.squash(hub.ann, repo, "main", "x" * 500)
     assert (await hub.app.history.commits(hub.ann, repo, made))[0][0].title == "x" * 500
+
+
+async def test_a_diff_is_made_once(hub: Hub) -> None:
+    """Trees never change, so neither does what lies between two of them: the content is not read again."""
+    repo = await hub.repo()
+    first = await hub.commit(repo, add("a.txt", "one\n"))
+    await hub.commit(repo, add("a.txt", "two\n"))
+    text = await hub.app.history.compare_text(hub.eve, repo, first.id, "main")
+    await hub.app.blobs.delete(Sha256(hashlib.sha256(b"two\n").hexdigest()))
+    assert await hub.app.history.compare_text(hub.ann, repo, first.id, "main") == text
+    assert "-one\n+two\n" in text
+    with pytest.raises(Damaged):
+        await hub.app.history.compare_text(hub.ann, repo, "main", first.id)
+
+
+async def test_what_is_too_much_for_a_diff_is_not_read(hub: Hub) -> None:
+    """Anybody may ask for one. The list of files is there still."""
+    repo = await hub.repo()
+    few = [add(f"f{n}", b"%d" % n + b"x" * 999_990) for n in range(16)]
+    first = await hub.commit(repo, *few)
+    assert len(await hub.app.history.compare_text(hub.eve, repo, repo.head, first.id)) > 15_000_000
+    await hub.commit(repo, add("g", b"g" * 999_990))
+    with pytest.raises(TooLarge, match="too large for a diff"):
+        await hub.app.history.compare_text(hub.eve, repo, repo.head, "main")
+    assert len((await hub.app.history.compare(hub.eve, repo, repo.head, "main")).changes) == 17
+    row, text = await hub.app.history.commit(hub.eve, repo, "main")
+    assert (row.title, text.startswith("diff --git a/g b/g")) == ("a change", True)

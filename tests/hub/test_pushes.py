@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from hubreg.errors import Damaged, HubregError, Invalid, TooLarge, Unauthenticated
+from hubreg.errors import Conflict, Damaged, HubregError, Invalid, TooLarge, Unauthenticated
 from hubreg.formats import lfs, pktline
 from hubreg.formats.gitobjects import FILE, FOLDER, LINK, TreeEntry, object_oid, render_tree
 from hubreg.formats.gitwire import ZERO, Fetch
@@ -21,8 +21,9 @@ from hubreg.formats.packs import Encoder
 from hubreg.formats.pktline import Decoder
 from hubreg.formats.unpacking import Limits
 from hubreg.hub.pushes import Pushes
-from hubreg.model import Actor, Oid
+from hubreg.model import Actor, Oid, Sha256
 from hubreg.store import objects, repos
+from hubreg.store.objects import File
 from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add
 
@@ -441,3 +442,22 @@ async def test_of_two_pushes_a_folder_and_a_file_one_is_refused(hub: Hub) -> Non
     said = await asyncio.gather(*pushes)
     assert sorted(lines[-1].split()[0] for lines in said) == ["ng", "ok"]
     assert len((await hub.app.refs.list(hub.ann, repo)).branches) == 2
+
+
+async def test_content_whose_oid_means_something_else_is_refused(hub: Hub) -> None:
+    """
+    Two contents can be made to have one SHA-1. What an oid stands for is one for all repos, so whoever comes second
+    would be served the other's.
+    """
+    repo, content = await hub.repo(), b"one of two"
+    oid = object_oid("blob", content)
+    async with hub.app.db.write() as tx:
+        await objects.put_files(tx, [File(oid, Sha256("e" * 64), len(content), False, 0)])
+    with pytest.raises(Conflict, match="collides"):
+        await hub.commit(repo, add("a", content))
+    made = commit(tree(("a", FILE, oid)), repo.head)
+    body = commands((MAIN, repo.head, _oid(made)))
+    said = await send(hub, repo, body + packed([blob(content), tree(("a", FILE, oid)), made]))
+    assert said[0] == f"The oid {oid} stands for other content here: its SHA-1 collides with another's."
+    assert said[-1] == f"ng {MAIN} pre-receive hook declined"
+    assert await hub.tree(repo) == [".gitattributes"]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from hubreg.errors import Conflict, Damaged
+from hubreg.errors import Busy, Damaged
 from hubreg.model import Sha256
 from hubreg.store.disk import Disk
 from hubreg.store.layout import Layout
@@ -186,7 +186,7 @@ async def test_no_part_is_written_while_parts_are_put_together(layout: Layout, b
     part.write(CONTENT)
     handle = os.open(layout.parts("upload"), os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_EX)  # as `assemble` holds it
-    with pytest.raises(Conflict, match="being put together"):
+    with pytest.raises(Busy, match="being put together"):
         part.write(b"evil")
     os.close(handle)
     await blobs.assemble("upload", DIGEST, len(CONTENT))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
+from hubreg.errors import Conflict
 from hubreg.model import CommitId, Millis, Oid, Sha256
 from hubreg.store import objects
 from hubreg.store.db import Database
@@ -51,7 +53,12 @@ async def test_what_an_oid_stands_for(db: Database) -> None:
     made = [File(Oid(f"{n:040}"), Sha256(f"{n:064}"), n, n % 2 == 1, n % 2 * 130) for n in range(2500)]
     async with db.write() as tx:
         await objects.put_files(tx, made)
-        await objects.put_files(tx, [File(Oid(f"{1:040}"), Sha256("f" * 64), 5, False, 0)])
+        await objects.put_files(tx, made[:10])
+    async with db.write() as tx:
+        with pytest.raises(Conflict, match="collides"):
+            await objects.put_files(tx, [File(Oid(f"{1:040}"), Sha256("f" * 64), 5, True, 0)])
+        with pytest.raises(Conflict, match="collides"):
+            await objects.put_files(tx, [replace(made[1], lfs=False)])
     oids = [file.oid for file in made]
     assert await objects.files(db, [*oids, "f" * 40]) == dict(zip(oids, made, strict=True))
     assert await objects.files(db, []) == {}

@@ -2,10 +2,11 @@
 Git's unified diff of one file's two versions, as text: what `git apply` takes and `git diff` prints.
 
 The shortest diff costs (lines x differences) steps, which a hostile pair of files makes minutes. So the
-search has a budget, for one file and for all that are compared together (`Budget`): past it, what lies between the
-first and the last difference is replaced as a whole, a diff as true as any. (`difflib` has no such bound, and is cubic at worst.) Content that is no text (git's
-rule: a NUL in the first 8 000 bytes; ours: not UTF-8) or that the caller did not load because it is too large
-(`MAX_SIZE`) is said to differ and not shown, as git does.
+search has a budget, for one file and for all that are compared together (`Budget`): past it, what lies
+between the first and the last difference is replaced as a whole, a diff as true as any. (`difflib` has no
+such bound, and is cubic at worst.) Content that is no text (git's rule: a NUL in the first 8 000 bytes; ours:
+not UTF-8) or that the caller did not load because it is too large (`MAX_SIZE`) is said to differ and not
+shown, as git does.
 """
 
 from __future__ import annotations

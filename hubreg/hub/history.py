@@ -47,10 +47,6 @@ class History:
     ) -> tuple[list[Commit], int]:
         """Commits from a revision towards the root, newest first, and how many there are in all."""
         self.access.require(actor, Action.READ, repo)
-        if repo.upstream_id is not None:
-            return await self.mirror.history(
-                repo, await self.snapshots.resolve(repo, revision), skip, limit
-            )
         start = await objects.find_commit(self.db, repo.id, await self.snapshots.resolve(repo, revision))
         if start is None:
             raise RevisionNotFound(f"Invalid rev id: {revision}")

@@ -6,18 +6,21 @@ What somebody may not know of, they are told does not exist, in the same words a
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hubreg.errors import Conflict, Invalid, NotFound, RepoExists, RepoNotFound
-from hubreg.formats import gitattributes, gitobjects, lfs, names
+from hubreg.errors import Conflict, Invalid, Moved, NotFound, RepoExists, RepoNotFound
+from hubreg.formats import commitlines, gitattributes, gitobjects, lfs, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.gitobjects import Put, Remove
+from hubreg.hub.ancestry import Ancestry
 from hubreg.hub.commits import Commits, refuse_missing
+from hubreg.hub.recording import STALE
 from hubreg.hub.snapshots import MAIN
 from hubreg.identity.access import Access, absent, require_user
-from hubreg.model import Action, Actor, AddLfs, Oid, RepoId, RepoType
+from hubreg.model import Action, Actor, AddLfs, CommitId, Oid, RepoId, RepoType
 from hubreg.store import accounts, log, objects, repos
 from hubreg.store.accounts import Account
 from hubreg.store.blobs import Blobs
@@ -25,10 +28,12 @@ from hubreg.store.db import Database, Tx
 from hubreg.store.fresh import Fresh
 from hubreg.store.objects import File
 from hubreg.store.repos import Repo, Search
+from hubreg.store.threads import run_in
 
 GATES = ("", "auto", "manual")
 SDKS = ("gradio", "docker", "static", "streamlit")
 INITIAL = "initial commit"
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")  # what Hubs have as identifiers of licences
 _MOST_WORDS, _LONGEST_WORD = 50, 500  # of a search: each is a condition of the query
 
 
@@ -113,12 +118,15 @@ class Repos:
         A new repo with one commit, which holds `.gitattributes`, and `files`.
 
         `namespace` None is the actor's own; `private` None is what the namespace makes of new repos. Raises
-        `RepoExists` where the name is taken, in whatever case; `Invalid` for a name that no repo may have.
+        `RepoExists` where the name is taken, in whatever case; `Invalid` for a name that no repo may have, a licence
+        that is no identifier, and a file that is too large for git. An sdk is a Space's only.
         """
         require_user(actor, write=True)
         owner = await self._owner(actor, namespace)
         names.check_repo_name(name)
-        if type_ is RepoType.SPACE and sdk not in SDKS:
+        if type_ is not RepoType.SPACE:
+            sdk = ""
+        elif sdk not in SDKS:
             raise Invalid(f"A Space needs an sdk, one of {', '.join(SDKS)}.")
         hidden = owner.private_by_default if private is None else private
         ref = RepoId(type_, owner.name, name)
@@ -161,13 +169,17 @@ class Repos:
     ) -> tuple[list[Put | Remove], dict[Oid, File]]:
         attributes = gitattributes.DATASET if ref.type is RepoType.DATASET else gitattributes.DEFAULT
         contents = {".gitattributes": attributes.encode()}
-        if ref.type is RepoType.SPACE:
-            contents["README.md"] = f"---\ntitle: {ref.name}\nsdk: {sdk}\n---\n".encode()
-        elif license_:
-            contents["README.md"] = f"---\nlicense: {license_}\n---\n".encode()
+        if license_ and not _LICENSE.fullmatch(license_):
+            raise Invalid("A license is named by its identifier, such as apache-2.0.")
+        card = [f"title: {ref.name}", f"sdk: {sdk}"] if ref.type is RepoType.SPACE else []
+        card += [f"license: {license_}"] if license_ else []
+        if card:
+            contents["README.md"] = "\n".join(["---", *card, "---", ""]).encode()
         contents.update({file.path: file.content for file in files})
         for path, content in contents.items():
             names.check_path(path)
+            if len(content) > self.commits.config.regular_max:
+                raise Invalid(commitlines.too_large(self.commits.config.regular_max, path))
             if pointer := lfs.stands_for(content):
                 refuse_missing([AddLfs(path, pointer.sha256, pointer.size)], {})
         kept = await self.blobs.put(list(contents.values()))
@@ -182,7 +194,8 @@ class Repos:
     async def duplicate(self, actor: Actor, repo: Repo, target: str, *, private: bool | None = None) -> Repo:
         """
         A new repo with the history, branches and tags of another. Its content is not copied: both refer to the same.
-        `private` None: as the source is.
+        `private` None: as the source is. What no branch or tag leads to stays behind, as with a clone: the commits of
+        pull requests, and what was taken out of the history.
         """
         self.access.require(actor, Action.READ, repo)
         require_user(actor, write=True)
@@ -191,6 +204,7 @@ class Repos:
         names.check_repo_name(name)
         hidden = repo.private if private is None else private
         ref = RepoId(repo.ref.type, owner.name, name)
+        commits = await self._reachable(repo)
         async with self.db.write() as tx:
             repo = await self.access.require_now(tx, actor, Action.READ, repo)
             await self._require_owner(tx, actor, owner)
@@ -199,10 +213,18 @@ class Repos:
                 tx, public_id=secrets.token_hex(12), type_=ref.type, namespace_id=owner.id, name=name,
                 key=names.repo_key(owner.name, name), creator_id=actor.user_id, private=hidden, sdk=repo.sdk,
             )  # fmt: skip
-            await objects.copy_history(tx, repo.id, repo_id)
+            if not commits.issuperset(await repos.tips(tx, repo.id)):
+                raise Moved(STALE)
+            await objects.copy_history(tx, repo.id, repo_id, sorted(commits))
             await repos.copy_state(tx, repo.id, repo_id)
             await log.append(tx, actor, "repo:self:duplicate", str(ref), source=str(repo.ref), head=repo.head)
             return await self._get(tx, repo_id)
+
+    async def _reachable(self, repo: Repo) -> set[CommitId]:
+        """What the branches and tags of a repo lead to."""
+        tips = await repos.tips(self.db, repo.id)
+        every = await objects.every_commit(self.db, repo.id)
+        return await run_in(None, lambda: Ancestry.parse(every).reachable(tips))
 
     # changing
 

@@ -210,18 +210,19 @@ async def is_ancestor(db: Database, repo_id: int, ancestor: CommitId, of: Commit
     return bool(rows)
 
 
-async def copy_history(tx: Tx, source_id: int, target_id: int) -> None:
-    """Every commit of one repo, and what is kept with them, for another: a duplicate, or the other end of a copy."""
-    await tx.run(
+async def copy_history(tx: Tx, source_id: int, target_id: int, ids: Sequence[CommitId]) -> None:
+    """These commits of one repo, and what is kept with them, for a duplicate; and the right to all its large files."""
+    copied: list[Row] = [(target_id, source_id, id_) for id_ in ids]
+    await tx.many(
         f"INSERT INTO commits (repo_id, {_COMMIT})"  # noqa: S608 our own columns
-        f" SELECT ?, {_COMMIT} FROM commits WHERE repo_id = ?",
-        target_id, source_id,
-    )  # fmt: skip
-    await tx.run(
+        f" SELECT ?, {_COMMIT} FROM commits WHERE repo_id = ? AND id = ?",
+        copied,
+    )
+    await tx.many(
         "INSERT INTO last_commits (repo_id, commit_id, path, data)"
-        " SELECT ?, commit_id, path, data FROM last_commits WHERE repo_id = ?",
-        target_id, source_id,
-    )  # fmt: skip
+        " SELECT ?, commit_id, path, data FROM last_commits WHERE repo_id = ? AND commit_id = ?",
+        copied,
+    )
     await tx.run(
         "INSERT INTO lfs_objects (repo_id, sha256, size, created_at)"
         " SELECT ?, sha256, size, created_at FROM lfs_objects WHERE repo_id = ?",

@@ -289,6 +289,11 @@ async def refs(reader: Reader, repo_id: int) -> list[tuple[str, CommitId]]:
     return [(name, commit) for name, commit in rows]
 
 
+async def tips(reader: Reader, repo_id: int) -> set[CommitId]:
+    """Where branches and tags are, and whatever else is no pull request's."""
+    return {commit for name, commit in await refs(reader, repo_id) if not name.startswith("refs/pr/")}
+
+
 async def find_ref(reader: Reader, repo_id: int, name: str) -> CommitId | None:
     row = await reader.one("SELECT commit_id FROM refs WHERE repo_id = ? AND name = ?", repo_id, name)
     return row[0] if row else None

@@ -25,7 +25,7 @@ from hubreg.identity.access import Access
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import INVALID_TOKEN, Action, OrgRole, RepoType, TokenRole
 from hubreg.store.repos import Search
-from tests.hub.conftest import Hub, add
+from tests.hub.conftest import Hub, add, lines
 
 pytestmark = pytest.mark.anyio
 
@@ -233,3 +233,49 @@ async def test_without_anonymous_reading_nobody_looks_around(hub: Hub) -> None:
         with pytest.raises(refusal):
             await shut.all_tags(actor, MODEL)
     assert [repo.ref.full for repo in await shut.search(hub.bob, Search(MODEL))] == ["ann/model"]
+
+
+async def test_a_duplicate_leaves_behind_what_nothing_leads_to(hub: Hub) -> None:
+    """Somebody's proposal, and what a squash took out of the history; a merged proposal is part of it."""
+    repo = await hub.repo()
+    merged = await hub.app.commits.commit(hub.bob, repo, "main", lines(add("a")), propose=True)
+    await hub.app.discussions.merge(hub.ann, repo, 1)
+    secret = await hub.app.commits.commit(hub.bob, repo, "main", lines(add("secret")), propose=True)
+    await hub.app.refs.create_branch(hub.ann, repo, "b")
+    gone = await hub.commit(repo, add("gone"), revision="b")
+    await hub.app.commits.squash(hub.ann, repo, "b")
+    copy = await hub.app.repos.duplicate(hub.bob, repo, "bob/copy")
+    for commit in (secret.id, gone.id):
+        with pytest.raises(RevisionNotFound):
+            await hub.app.snapshots.resolve(copy, commit)
+        assert await hub.app.snapshots.resolve(repo, commit) == commit
+    assert await hub.app.snapshots.resolve(copy, merged.id) == merged.id
+    assert await hub.tree(copy) == [".gitattributes", "a"]
+    assert await hub.tree(copy, "b") == [".gitattributes", "a", "gone"]
+
+
+async def test_a_licence_is_an_identifier(hub: Hub) -> None:
+    """It becomes a line of YAML, so it is nothing that could be another line; a Space has one too."""
+    for license_ in ("mit\nsdk: docker", "a: b", "[x]", "-", "mit ", "x" * 101, "&a"):
+        with pytest.raises(Invalid, match=r"such as apache-2\.0"):
+            await hub.app.repos.create(hub.ann, MODEL, None, "m", license_=license_)
+    model = await hub.app.repos.create(hub.ann, MODEL, None, "m", license_="bigscience-bloom-rail-1.0")
+    assert await hub.content(model, "README.md") == b"---\nlicense: bigscience-bloom-rail-1.0\n---\n"
+    space = await hub.app.repos.create(hub.ann, RepoType.SPACE, None, "s", sdk="static", license_="mit")
+    assert await hub.content(space, "README.md") == b"---\ntitle: s\nsdk: static\nlicense: mit\n---\n"
+
+
+async def test_first_files_are_bounded_as_others_are(hub: Hub) -> None:
+    """A file over what git takes is refused, and there is no repo."""
+    large = b"x" * (hub.app.config.regular_max + 1)
+    with pytest.raises(Invalid, match="files larger than 10 MiB"):
+        await hub.app.repos.create(hub.ann, MODEL, None, "m", files=[add("a.txt", large)])
+    repo = await hub.app.repos.create(hub.ann, MODEL, None, "m", files=[add("a.txt", large[1:])])
+    assert await hub.tree(repo) == [".gitattributes", "a.txt"]
+
+
+async def test_only_a_space_has_an_sdk(hub: Hub) -> None:
+    """Clients send one along with whatever they make."""
+    assert (await hub.app.repos.create(hub.ann, MODEL, None, "m", sdk="<script>")).sdk == ""
+    with pytest.raises(Invalid, match="A Space needs an sdk"):
+        await hub.app.repos.create(hub.ann, RepoType.SPACE, None, "s", sdk="<script>")

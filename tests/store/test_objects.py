@@ -142,12 +142,14 @@ async def test_which_repo_holds_which_large_file(db: Database) -> None:
     assert await db.all("SELECT storage FROM repos ORDER BY id") == [(120,), (20,), (0,)]
 
 
-async def test_a_history_is_copied_whole(db: Database, line: list[Commit]) -> None:
-    """A duplicate has the commits, what is kept with them, and the right to the large files."""
+async def test_a_history_is_copied(db: Database, line: list[Commit]) -> None:
+    """A duplicate has the commits that are named, what is kept with them, and the right to the large files."""
     async with db.write() as tx:
-        await objects.put_last_commits(tx, REPO, [(line[0].id, "", b"root")])
+        await objects.put_last_commits(tx, REPO, [(id_, "", b"root") for id_ in (line[0].id, line[2499].id)])
         await objects.add_large(tx, REPO, Sha256("1" * 64), 100)
-        await objects.copy_history(tx, REPO, EMPTY)
-    assert len(await objects.history(db, EMPTY, id_of(2500), 0, 10_000)) == 2500
+        await objects.copy_history(tx, REPO, EMPTY, [id_of(n) for n in range(1, 2500)])
+    assert len(await objects.history(db, EMPTY, id_of(2499), 0, 10_000)) == 2499
+    assert await objects.find_commit(db, EMPTY, id_of(2500)) is None
+    assert await objects.last_commits(db, EMPTY, line[2499].id, "") is None
     assert await objects.last_commits(db, EMPTY, line[0].id, "") == b"root"
     assert await objects.has_large(db, EMPTY, ["1" * 64]) == {"1" * 64: 100}

@@ -28,6 +28,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hubreg.api.bodies import SPOOL, ZERO_COPY, ClientGone, announced
+from hubreg.api.boundary import RequestIds
 from hubreg.errors import Damaged
 from hubreg.server.intake import Intake
 from hubreg.server.logs import AccessLog, Scope
@@ -38,6 +39,12 @@ logger = logging.getLogger("hubreg.server")
 App = Callable[..., Awaitable[None]]
 
 CLIENT_GONE = 499  # in the log only: the client left before there was a status
+
+# How a request is refused that never becomes one: status and sentence.
+UNREADABLE = (400, "Not a valid HTTP request.")
+HOSTLESS = (400, "A request of HTTP/1.1 has one Host header.")  # RFC 9112, 3.2
+TOO_LARGE = (431, "The request's headers are too large.")
+
 FILES_ONLY: dict[str, dict[str, object]] = {ZERO_COPY: {}}  # shared by all requests without a body
 
 
@@ -168,6 +175,7 @@ class HubregProtocol(HttpToolsProtocol):
     limits = Limits()
     pump: Pump
     access: AccessLog | None = None
+    ids: RequestIds
     # ---
     transfer: Transfer | None = None
     intake: socket.socket | None = None
@@ -178,7 +186,8 @@ class HubregProtocol(HttpToolsProtocol):
     reading_head = True
     head = 0  # bytes of the current request's head that came after the piece it began in
     fields = 0  # bytes of its URL and headers that the parser has told of
-    too_large = False
+    method = url = b""  # of the current request, as far as they have come
+    fault = UNREADABLE
     head_timer: asyncio.TimerHandle | None = None
     write_timer: asyncio.TimerHandle | None = None
     taken_before = 0  # what the client had taken when that timer was set
@@ -218,7 +227,7 @@ class HubregProtocol(HttpToolsProtocol):
     def _watch_head(self) -> None:
         """A head in pieces: what httptools has gathered of it so far it does not tell."""
         if self.head > self.limits.head_bytes:
-            self.too_large = True
+            self.fault = TOO_LARGE
             self.send_400_response("")
         elif self.head_timer is None:
             self.head_timer = self.loop.call_later(self.limits.head_seconds, self.transport.abort)
@@ -227,6 +236,7 @@ class HubregProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.reading_head = True
         self.head = self.fields = 0
+        self.method = b""
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -239,19 +249,24 @@ class HubregProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self.fields += size
         if self.fields > self.limits.head_bytes:
-            self.too_large = True
+            self.fault = TOO_LARGE
             raise ValueError("the head of the request is too large")
 
     def on_headers_complete(self) -> None:
+        self.method = self.parser.get_method()
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            self.fault = HOSTLESS
+            raise ValueError("the request does not say for which host it is")
         if self.parser.should_upgrade() and announced(cast("Scope", self.scope)) != 0:
             # httptools takes it to have no body; an upload would silently be empty.
             raise ValueError("a request with a body asks for another protocol")
-        self.reading_head = False
         self.body_seen = 0
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
         super().on_headers_complete()
+        self.reading_head = False
 
     def on_body(self, body: bytes) -> None:
         self.body_seen += len(body)
@@ -267,16 +282,32 @@ class HubregProtocol(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        status = 431 if self.too_large else 400
-        text = "The request's headers are too large." if self.too_large else "Not a valid HTTP request."
+        status, text = self.fault
         body = b'{"error":"%s"}' % text.encode()
         phrase = http.HTTPStatus(status).phrase.encode()
+        scope = self._what_came()
+        name = self.ids.name(dict(scope["headers"]))
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"x-error-message: %s\r\nconnection: close\r\n\r\n%s"
-            % (status, phrase, len(body), text.encode(), body)
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
+            b"x-error-code: Invalid\r\nx-error-message: %s\r\nconnection: close\r\n\r\n%s"
+            % (status, phrase, len(body), name, text.encode(), body)
         )
         self.transport.close()
+        if self.access is not None:
+            scope["state"] = {"request_id": name.decode("latin-1")}
+            self.access.record(scope, status, len(body), 0.0)
+
+    def _what_came(self) -> Scope:
+        """As much of a scope as the log needs, of a request that was not read to the end of its head."""
+        known = self.reading_head and self.headers is not None
+        path, _, query = self.url.partition(b"?") if known else (b"", b"", b"")
+        return {
+            "method": self.method.decode("latin-1") if known else "",
+            "raw_path": path,
+            "query_string": query,
+            "headers": self.headers if known else [],
+            "client": self.client,
+        }
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -367,7 +398,8 @@ class HubregProtocol(HttpToolsProtocol):
 
 def configured(pump: Pump, limits: Limits, access: AccessLog | None) -> type[HubregProtocol]:
     """The protocol class of one process."""
-    return type("Configured", (HubregProtocol,), {"pump": pump, "limits": limits, "access": access})
+    own = {"pump": pump, "limits": limits, "access": access, "ids": RequestIds()}
+    return type("Configured", (HubregProtocol,), own)
 
 
 def _nothing() -> None:

@@ -443,13 +443,13 @@ async def test_a_head_behind_a_big_body() -> None:
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"GET /\xff HTTP/1.1\r\nA: \x00\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"CONNECT hub.example:443 HTTP/1.1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
-        b"PUT / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example:443\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
+        b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 async def test_what_is_no_request(garbage: bytes) -> None:
@@ -464,6 +464,54 @@ async def test_what_is_no_request(garbage: bytes) -> None:
         rest = await client.rest()
         assert rest.startswith(b"HTTP/1.1 400 Bad Request\r\n") or rest == b""
         assert not rest or rest.endswith(b'{"error":"Not a valid HTTP request."}')
+
+
+@pytest.mark.parametrize("host", ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nhOST: a\r\n"])
+async def test_a_request_names_its_host_once(host: str) -> None:
+    """Proxies and we must not understand two different hosts; RFC 9112 wants a 400."""
+    async with serving(answering(b"few")) as served, connected(served) as client:
+        client.send(f"GET / HTTP/1.1\r\n{host}\r\n".encode())
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert json.loads(answer.body) == {"error": "A request of HTTP/1.1 has one Host header."}
+
+
+async def test_http_1_0_knows_no_host() -> None:
+    """Health checks of load balancers are often that old."""
+    async with serving(answering(b"few")) as served, connected(served) as client:
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.answer()).body == b"few"
+
+
+@pytest.mark.parametrize(
+    ("sent", "method", "path"),
+    [
+        (b"HELO mail.example\r\n\r\n", "", b""),
+        (b"GET /a?token=b HTTP/1.1\r\nno colon\r\n\r\n", "", b"/a"),
+        (b"DELETE /a HTTP/1.1\r\n\r\n", "DELETE", b"/a"),
+    ],
+    ids=["no method", "a bad header", "no host"],
+)
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_refusal_of_what_is_no_request_is_logged(
+    before: int, sent: bytes, method: str, path: bytes
+) -> None:
+    """With a name that the client is told, and nothing of the request before it on the connection."""
+    async with serving(answering(b"few")) as served, connected(served) as client:
+        for _ in range(before):
+            await client.get("/earlier")
+        client.send(sent)
+        answer = await client.answer()
+        assert answer.headers["x-error-code"] == "Invalid"
+        assert answer.headers["x-request-id"].startswith("Root=1-")
+        assert served.lines[before:] == [Line(method, path, 400, len(answer.body))]
+
+
+async def test_a_refusal_keeps_the_name_that_was_given() -> None:
+    """A client that names its requests finds them in the log, refused or not."""
+    async with serving(answering(b"few")) as served, connected(served) as client:
+        client.send(b"GET / HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n")
+        assert (await client.answer()).headers["x-request-id"] == "mine"
 
 
 async def test_another_protocol_is_asked_for_without_a_body() -> None:

@@ -43,6 +43,7 @@ CONFINED = {
     "uvicorn": {"server"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "aiohttp": {"mirror"},
 }
 
 # Libraries whose module is not called as they are.

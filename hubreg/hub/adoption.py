@@ -251,10 +251,13 @@ class Adoption:
         rows = [(commit, path, data) for (commit, path), data in lists.items()]
         await objects.put_last_commits(tx, self._repo.id, rows)
 
-    async def record(self, tx: Tx) -> None:
-        """Everything but the refs, in the transaction that moves them."""
+    async def record(self, tx: Tx, *, proposed: bool) -> None:
+        """Everything but the refs, in the transaction that moves them. `proposed`: only those of pull requests."""
         await self._write(tx)
-        await require_large(tx, self._repo, [*self._files.values(), *self._known])
+        files = [*self._files.values(), *self._known]
+        await require_large(tx, self._repo, files)
+        if not proposed:
+            await objects.accept_large(tx, self._repo.id, [file.sha256 for file in files if file.lfs])
         await objects.put_files(tx, self._files.values())
         if await objects.keep_files(tx, [file.oid for file in self._known]):
             raise Moved("A file of this push was collected meanwhile; push again.")

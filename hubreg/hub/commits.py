@@ -315,6 +315,7 @@ class Commits:
         }
         known = files | await self.snapshots.blobs([oid for oid in put.values() if oid not in files])
         large = [path for path, oid in put.items() if known[oid].lfs]
+        files |= {oid: known[oid] for oid in put.values() if known[oid].lfs}
         if not large:
             return edits
         text = await self._attributes(base, edits, known)
@@ -411,6 +412,8 @@ class Commits:
         kept = [(str(oid), "tree", tree) for oid, tree in draft.trees.items()]
         await objects.put_objects(tx, [*kept, (commit, "commit", data)])
         await require_large(tx, repo, draft.files)
+        if not ref.startswith(PULLS):
+            await objects.accept_large(tx, repo.id, [file.sha256 for file in draft.files if file.lfs])
         await objects.put_files(tx, draft.files)
         folders = [
             (path, lastcommits.render(lastcommits.step(before, folder, commit)))

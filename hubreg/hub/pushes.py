@@ -128,7 +128,7 @@ class Pushes:
         await adoption.prepare(next((brought.tips[c.new] for c in moves if c.ref == MAIN), None))
         async with self.db.write() as tx:
             actor, repo = await self.access.afresh(tx, actor, repo)
-            await adoption.record(tx)
+            await adoption.record(tx, proposed=all(command.ref.startswith(PULLS) for command in moves))
             refs = {ref.name: ref for ref in await refs_of(tx, repo)}
             # What goes first may have been in the way of what comes.
             for command in sorted(push.commands, key=lambda command: command.new != ZERO):

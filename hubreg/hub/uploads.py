@@ -8,7 +8,7 @@ Large files on their way in and out: the LFS protocol (CLIENT_API 3.1, HUB 8.4).
 
 What a repo holds is a row; what a sha256 stands for is a blob, one for all repos. Knowing a sha256 is no right
 to the content: a client must send it even where another repo has it already. Whoever may propose a change may
-send the files for it.
+send the files for it; those of somebody who may not write count in the repo's size once a branch has them.
 
 The URLs carry their own authority (`identity.links`): client libraries send no credentials there. Each is
 good for one body of one size for one repo, in the name of whoever asked for it, for `link_seconds`. An upload
@@ -336,7 +336,8 @@ class Uploads:
         """From here on the repo holds the file."""
         actor, repo = await self._sender(tx, repo_id, by)
         if sha256 not in await objects.has_large(tx, repo.id, [sha256]):
-            await objects.add_large(tx, repo.id, sha256, size)
+            proposed = not self.access.may(actor, Action.WRITE, repo)
+            await objects.add_large(tx, repo.id, sha256, size, proposed=proposed)
             await log.append(tx, actor, "repo:large:add", str(repo.ref), sha256=sha256, size=size)
 
     async def _drop(self, upload: str) -> None:
@@ -382,11 +383,12 @@ class Uploads:
         wanted = list(dict.fromkeys(digests))
         async with self.db.write() as tx:
             await self.access.require_now(tx, actor, Action.READ, source)
-            await self.access.require_now(tx, actor, Action.PROPOSE, target)
+            target = await self.access.require_now(tx, actor, Action.PROPOSE, target)
+            proposed = not self.access.may(await self.access.known(tx, actor), Action.WRITE, target)
             held = await objects.has_large(tx, source.id, wanted)
             new = held.keys() - (await objects.has_large(tx, target.id, wanted)).keys()
             for sha256 in sorted(new):
-                await objects.add_large(tx, target.id, sha256, held[sha256])
+                await objects.add_large(tx, target.id, sha256, held[sha256], proposed=proposed)
             if new:
                 await log.append(
                     tx, actor, "repo:large:copy", str(target.ref), source=str(source.ref), files=sorted(new)

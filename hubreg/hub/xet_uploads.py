@@ -236,13 +236,15 @@ class XetUploads:
     ) -> bool:
         """One transaction: the files, where their chunks are found, and that the repo holds them."""
         async with self.db.write() as tx:
-            await self.access.require_now(tx, holder.actor, Action.PROPOSE, holder.repo)
+            actor, repo = await self.access.afresh(tx, holder.actor, holder.repo)
+            self.access.require(actor, Action.PROPOSE, repo)
+            proposed = not self.access.may(actor, Action.WRITE, repo)
             await _require_xorbs(tx, {xorb for file, _ in files for xorb, _ in file.uses} | {*named.values()})
             for checked, file in files:
                 await xet.insert_file(tx, file, checked.uses)
             first = [checked.first for checked, _ in files if checked.first is not None]
             await xet.add_chunks(tx, [*named.items(), *first])
-            return await _hold(tx, holder, [file for _, file in files])
+            return await _hold(tx, holder, [file for _, file in files], proposed=proposed)
 
 
 def _named(raw: bytes) -> XetHash:
@@ -275,12 +277,12 @@ def _gone() -> Invalid:
     return Invalid("A xorb that the shard names is not here any more.", hint="Send the file again.")
 
 
-async def _hold(tx: Tx, holder: Holder, files: Sequence[XetFile]) -> bool:
+async def _hold(tx: Tx, holder: Holder, files: Sequence[XetFile], *, proposed: bool) -> bool:
     """From here on the repo holds these files; whether any is new to it."""
     held = await objects.has_large(tx, holder.repo.id, [file.sha256 for file in files])
     new = {file.sha256: file for file in files if file.sha256 not in held}
     for file in new.values():
-        await objects.add_large(tx, holder.repo.id, file.sha256, file.size)
+        await objects.add_large(tx, holder.repo.id, file.sha256, file.size, proposed=proposed)
     if new:
         facts = [{"sha256": file.sha256, "size": file.size, "xet": file.hash} for file in new.values()]
         await log.append(tx, holder.actor, "repo:large:receive", str(holder.repo.ref), files=facts)

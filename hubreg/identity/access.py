@@ -112,6 +112,14 @@ class Access:
                 hint=f"Ask an administrator of {repo.ref.namespace}.",
             )
 
+    def may(self, actor: Actor, action: Action, repo: Repo) -> bool:
+        """Whether `require` would return."""
+        try:
+            self.require(actor, action, repo)
+        except HubregError:
+            return False
+        return True
+
     async def afresh(self, reader: Reader, actor: Actor, repo: Repo) -> tuple[Actor, Repo]:
         """
         The actor with the rights it has by now, and the repo as it is by now. Raises what `absent` gives where the repo

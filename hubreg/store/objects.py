@@ -224,8 +224,8 @@ async def copy_history(tx: Tx, source_id: int, target_id: int, ids: Sequence[Com
         copied,
     )
     await tx.run(
-        "INSERT INTO lfs_objects (repo_id, sha256, size, created_at)"
-        " SELECT ?, sha256, size, created_at FROM lfs_objects WHERE repo_id = ?",
+        "INSERT INTO lfs_objects (repo_id, sha256, size, created_at, proposed)"
+        " SELECT ?, sha256, size, created_at, proposed FROM lfs_objects WHERE repo_id = ?",
         target_id, source_id,
     )  # fmt: skip
 
@@ -273,15 +273,35 @@ async def large(reader: Reader, repo_id: int, after: str, limit: int) -> list[La
     return [Large(*row) for row in rows]
 
 
-async def add_large(tx: Tx, repo_id: int, sha256: Sha256, size: int) -> None:
+async def add_large(tx: Tx, repo_id: int, sha256: Sha256, size: int, *, proposed: bool = False) -> None:
+    """The repo holds this file. One that is `proposed` does not count in its size until `accept_large`."""
     added = await tx.run(
-        "INSERT INTO lfs_objects (repo_id, sha256, size, created_at) VALUES (?, ?, ?, ?)"
+        "INSERT INTO lfs_objects (repo_id, sha256, size, created_at, proposed) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (repo_id, sha256) DO NOTHING",
-        repo_id, sha256, size, tx.now,
+        repo_id, sha256, size, tx.now, int(proposed),
     )  # fmt: skip
     if added:
-        # In full, until it is counted what it shares with the repo's other files.
-        await tx.run(
-            "UPDATE repos SET storage = storage + ?, recount = recount + 1 WHERE id = ?", size, repo_id
-        )
         await upkeep.add_unindexed(tx, sha256, size)
+        if not proposed:
+            await _count(tx, repo_id, size)
+
+
+async def accept_large(tx: Tx, repo_id: int, digests: Sequence[Sha256]) -> None:
+    """Those of the files that were proposed are the repo's own from now on."""
+    for start in range(0, len(digests), _BATCH):
+        part = digests[start : start + _BATCH]
+        rows = await tx.all(
+            f"SELECT sha256, size FROM lfs_objects WHERE repo_id = ? AND proposed = 1"  # noqa: S608
+            f" AND sha256 IN ({marks(len(part))})",
+            repo_id, *part,
+        )  # fmt: skip
+        for sha256, size in rows:
+            await tx.run(
+                "UPDATE lfs_objects SET proposed = 0 WHERE repo_id = ? AND sha256 = ?", repo_id, sha256
+            )
+            await _count(tx, repo_id, size)
+
+
+async def _count(tx: Tx, repo_id: int, size: int) -> None:
+    """In full, until it is counted what it shares with the repo's other files."""
+    await tx.run("UPDATE repos SET storage = storage + ?, recount = recount + 1 WHERE id = ?", size, repo_id)

@@ -113,11 +113,14 @@ class HeldFile:
 
 
 async def held_files(db: Database, repo_id: int, after: str, limit: int) -> list[HeldFile]:
-    """Those that a repo holds, by sha256, from behind `after`. Of several Xet forms the one that is offered."""
+    """
+    Those that count in the size of a repo, by sha256, from behind `after`. Of several Xet forms the one that is
+    offered.
+    """
     rows = await db.scan(
         "SELECT held.sha256, held.size, (SELECT terms FROM xet_files WHERE xet_files.sha256 = held.sha256"
         " ORDER BY created_at, hash LIMIT 1) FROM lfs_objects AS held"
-        " WHERE held.repo_id = ? AND held.sha256 > ? ORDER BY held.sha256 LIMIT ?",
+        " WHERE held.repo_id = ? AND held.proposed = 0 AND held.sha256 > ? ORDER BY held.sha256 LIMIT ?",
         repo_id, after, limit,
     )  # fmt: skip
     return [HeldFile(*row) for row in rows]

@@ -71,13 +71,13 @@ class Hub:
         snapshot = await self.app.snapshots.at(repo, revision)
         return await self.app.snapshots.content(await self.app.snapshots.entry(snapshot, path))
 
-    async def large(self, repo: Repo, content: bytes) -> Sha256:
+    async def large(self, repo: Repo, content: bytes, *, proposed: bool = False) -> Sha256:
         """Content in large file storage, as if it had been uploaded."""
         async with self.app.blobs.create() as upload:
             upload.write(content)
             kept = await upload.publish()
         async with self.app.db.write() as tx:
-            await objects.add_large(tx, repo.id, kept.sha256, kept.size)
+            await objects.add_large(tx, repo.id, kept.sha256, kept.size, proposed=proposed)
         assert kept.sha256 == hashlib.sha256(content).hexdigest()
         return kept.sha256
 

@@ -461,3 +461,21 @@ async def test_content_whose_oid_means_something_else_is_refused(hub: Hub) -> No
     assert said[0] == f"The oid {oid} stands for other content here: its SHA-1 collides with another's."
     assert said[-1] == f"ng {MAIN} pre-receive hook declined"
     assert await hub.tree(repo) == [".gitattributes"]
+
+
+@pytest.mark.parametrize(("ref", "size"), [("refs/heads/x", 8), ("refs/pr/1", 0)])
+async def test_a_pushed_pointer_takes_what_was_proposed(hub: Hub, ref: str, size: int) -> None:
+    """A file that a stranger sent counts in the repo's size once a branch has it, however it came there."""
+    repo = await hub.repo()
+    sha256 = await hub.large(repo, b"proposed", proposed=True)
+    assert (await hub.again(repo)).storage == 0
+    old = ZERO
+    if ref == "refs/pr/1":
+        await hub.app.discussions.open(hub.bob, repo, "A change", pull=True)
+        old = repo.head
+    pointer = blob(lfs.render_pointer(sha256, 8))
+    root = tree(("m.bin", FILE, pointer))
+    made = commit(root, repo.head)
+    body = commands((ref, old, _oid(made))) + packed([pointer, root, made])
+    assert (await send(hub, repo, body))[-1] == f"ok {ref}"
+    assert (await hub.again(repo)).storage == size

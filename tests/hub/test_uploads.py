@@ -24,14 +24,15 @@ from hubreg.errors import (
 from hubreg.formats import chain, lfs
 from hubreg.hub.uploads import Incoming, Uploads
 from hubreg.identity.links import Links
-from hubreg.model import Actor, Millis, Sha256, TokenRole
+from hubreg.model import Actor, AddLfs, CopyFile, Millis, Sha256, TokenRole
+from hubreg.ops import sizes
 from hubreg.store import log, objects, uploads
 from hubreg.store.blobs import Content
 from hubreg.store.db import wall
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 from hubreg.store.repos import Repo
-from tests.hub.conftest import Hub
+from tests.hub.conftest import Hub, lines
 
 pytestmark = pytest.mark.anyio
 
@@ -717,3 +718,41 @@ async def test_the_sweep_removes_what_has_expired(hub: Hub) -> None:
     assert leftovers(hub) == []
     assert await uploads.find(hub.app.db, parts.id) is None
     assert await later.sweep() == 0
+
+
+async def storage(hub: Hub, repo: Repo) -> int:
+    """The size that lists show, and the one that is counted again in the background."""
+    now = (await hub.again(repo)).storage
+    assert await sizes.held(hub.app.db, repo.id) == now
+    return now
+
+
+@pytest.mark.parametrize("content", [SMALL, BIG])
+async def test_what_a_stranger_sends_counts_once_it_is_merged(hub: Hub, content: bytes) -> None:
+    """Whoever may propose may fill a repo with files, and not the figure of its owner."""
+    repo = await hub.repo()
+    if content is SMALL:
+        await put(hub.app.uploads, await upload_href(hub, repo, content, hub.bob), content)
+    else:
+        parts = await in_parts(hub, repo, content, hub.bob)
+        await parts.send(content)
+        await parts.complete()
+    assert await storage(hub, repo) == 0
+    named = lines(AddLfs("a.bin", sha(content), len(content)))
+    await hub.app.commits.commit(hub.bob, repo, "main", named, propose=True)
+    assert await storage(hub, repo) == 0
+    await hub.app.discussions.merge(hub.ann, repo, 1)
+    assert await storage(hub, repo) == len(content)
+    await hub.commit(repo, CopyFile("b.bin", "a.bin"))
+    assert await storage(hub, repo) == len(content)
+
+
+async def test_what_an_owner_sends_counts_at_once(hub: Hub) -> None:
+    """Also what she has copied from elsewhere; a stranger's copy does not."""
+    repo, other = await hub.repo(), await hub.repo("other")
+    await put(hub.app.uploads, await upload_href(hub, repo, SMALL), SMALL)
+    assert await storage(hub, repo) == len(SMALL)
+    await hub.app.uploads.duplicate(hub.bob, repo, other, [sha(SMALL)])
+    assert await storage(hub, other) == 0
+    await hub.commit(other, AddLfs("a.bin", sha(SMALL), None))
+    assert await storage(hub, other) == len(SMALL)

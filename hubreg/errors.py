@@ -29,6 +29,7 @@ Every way hubreg refuses or fails, in one tree:
     │   ├── UpstreamUnreachable 502
     │   ├── UpstreamTimeout    504
     │   └── UpstreamBusy       429
+    ├── StorageFull            507
     ├── Damaged                500
     ├── Busy                   503
     └── Unusable               500
@@ -50,7 +51,8 @@ class HubregError(Exception):
     The root. `message` is for the person who asked; `hint` says what they can do about it.
 
     `headers` and `body` are facts of this one refusal that the wire carries beside the message: the commit
-    at which an entry is missing (`X-Repo-Commit`), the URL of the repo that exists already.
+    at which an entry is missing (`X-Repo-Commit`), the URL of the repo that exists already. `fleeting`: the same
+    request may be answered otherwise though nothing was written here.
     """
 
     status: ClassVar[int] = 500
@@ -69,6 +71,7 @@ class HubregError(Exception):
         self.hint = hint
         self.headers = dict(headers or {})
         self.body = dict(body or {})
+        self.fleeting = False
 
     def __init_subclass__(cls) -> None:
         # A subclass that exists only for its status (401 in place of 404) keeps its parent's wire word.
@@ -225,6 +228,13 @@ class UpstreamBusy(UpstreamFailed):
     """The upstream Hub has had enough requests from here; `Retry-After` says for how long, where it said so."""
 
     status = 429
+
+
+class StorageFull(HubregError):
+    """The server's disk, or its user's share of it, is full. Nothing of the write was kept. Clients do not retry 507."""
+
+    status = 507
+    MESSAGE = "The server's disk is full: nothing was stored."
 
 
 class Damaged(HubregError):

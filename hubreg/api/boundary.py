@@ -21,8 +21,9 @@ from starlette.types import Scope
 
 from hubreg.api.requests import Place
 from hubreg.config import Config
-from hubreg.errors import HubregError
+from hubreg.errors import HubregError, StorageFull
 from hubreg.formats import hubjson
+from hubreg.store.full import is_full
 
 log = logging.getLogger("hubreg.api")
 
@@ -169,6 +170,9 @@ def preflight(headers: Mapping[bytes, bytes]) -> Response:
 
 def known(error: Exception, request: str) -> HubregError:
     """The error as one of ours. What is not, or is our own failure, goes to the log and says nothing of itself."""
+    if is_full(error):
+        log.error("%s: the disk is full: %s", request, error)
+        return StorageFull(StorageFull.MESSAGE, hint="Whoever runs it has to make room.")
     if not isinstance(error, HubregError):
         log.error("%s failed", request, exc_info=error)
         return HubregError("Internal error.", hint="The server's log says more.")

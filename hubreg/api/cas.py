@@ -139,9 +139,8 @@ class _Telling(Response):
         except Exception as error:
             known = boundary.known(error, "POST a shard")
             message = f"{known.message} {known.hint}".strip()
-            await send(
-                _line({"type": "error", "message": message, "retryable": known.status >= 500}, more=False)
-            )
+            retryable = known.status in (500, 503)
+            await send(_line({"type": "error", "message": message, "retryable": retryable}, more=False))
         else:
             await send(_line({"type": "committing", "stage": "syncing"}, more=True))
             await send(_line({"type": "result", "result": int(fresh)}, more=False))

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hubreg.errors import HubregError
+from hubreg.errors import HubregError, StorageFull
+from hubreg.store.full import is_full
 
 FAILED = 1  # refused, or failed; 2 is a command line that is not understood
 
@@ -35,8 +36,13 @@ def refusals(*, as_json: bool) -> Iterator[None]:
         yield
     except HubregError as error:
         message, hint, kind = error.message, error.hint, type(error).__name__
-    except OSError as error:
-        message, hint, kind = f"{error.strerror}: {error.filename}.", "", type(error).__name__
+    except Exception as error:
+        if is_full(error):
+            message, hint, kind = "The disk is full: nothing was changed.", "", StorageFull.__name__
+        elif isinstance(error, OSError):
+            message, hint, kind = f"{error.strerror}: {error.filename}.", "", type(error).__name__
+        else:
+            raise
     else:
         return
     if as_json:

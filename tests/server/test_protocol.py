@@ -449,7 +449,8 @@ async def test_a_head_behind_a_big_body() -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example:443\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello",
-        b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 async def test_what_is_no_request(garbage: bytes) -> None:

@@ -87,8 +87,8 @@ async def test_who_is_not_there(hub: Hub, path: str, name: str) -> None:
 async def test_without_anonymous_reading_nobody_is_shown(hub: Hub) -> None:
     """People, organisations, lists and tags are for users."""
     await hub.made()
-    for path in ("/api/users/ann/overview", "/api/organizations/acme/members", "/api/models-tags-by-type"):
+    lists = ("/api/models", "/api/models-tags-by-type")
+    for path in ("/api/users/ann/overview", "/api/organizations/acme/members", *lists):
         assert (await hub.get(path, headers=ANYBODY)).status_code == 401
         assert (await hub.get(path)).status_code == 200
-    assert (await hub.get("/api/models", headers=ANYBODY)).json() == []
     assert (await hub.get("/api/models/ann/model", headers=ANYBODY)).status_code == 401

@@ -30,8 +30,16 @@ from hubreg.hub.xet_tokens import XetTokens
 from hubreg.hub.xet_uploads import XetUploads
 from hubreg.identity.access import Access
 from hubreg.identity.accounts import Accounts
+from hubreg.identity.admitted import Admitted
 from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
+from hubreg.identity.sealing import Sealing
+from hubreg.mirror.rights import Rights
+from hubreg.mirror.sources import Sources
+from hubreg.mirror.sync import Mirror
+from hubreg.mirror.transport import Transport
+from hubreg.mirror.turns import Turns
+from hubreg.mirror.upstream import Calls
 from hubreg.store import upkeep
 from hubreg.store.blobs import Blobs
 from hubreg.store.db import Clock, Database, wall
@@ -54,6 +62,7 @@ class App:
     credentials: Credentials
     accounts: Accounts
     links: Links
+    mirror: Mirror
     repos: Repos
     snapshots: Snapshots
     content: Content
@@ -75,16 +84,19 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
     await db.open()
     plain, xorbs = LocalBlobs(layout), Xorbs(layout, db)
     blobs = XetBlobs(plain, xorbs, db)
+    transport = Transport()
     try:
-        access = Access(config.anonymous)
         secret = layout.read_secret()
+        admitted = Admitted(clock)
+        access = Access(config.anonymous, admitted)
         links = Links(secret, clock)
-        snapshots = Snapshots(db, blobs)
+        mirror = _mirror(db, access, admitted, Sealing(secret), clock, transport)
+        snapshots = Snapshots(db, blobs, mirror)
         commits = Commits(db, access, blobs, snapshots, config)
-        repos = Repos(db, access, blobs, commits)
-        history = History(db, access, snapshots)
+        repos = Repos(db, access, blobs, commits, mirror)
+        history = History(db, access, snapshots, mirror)
         packing = Packing(db, blobs)
-        yield App(
+        made = App(
             config=config,
             clock=clock,
             layout=layout,
@@ -94,10 +106,11 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             credentials=Credentials(db),
             accounts=Accounts(db),
             links=links,
+            mirror=mirror,
             repos=repos,
             snapshots=snapshots,
-            content=Content(repos, snapshots),
-            refs=Refs(db, access, snapshots, commits),
+            content=Content(repos, snapshots, mirror),
+            refs=Refs(db, access, snapshots, commits, mirror),
             commits=commits,
             history=history,
             uploads=Uploads(db, access, blobs, links, clock, config),
@@ -112,7 +125,20 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             git=Git(db, access, packing),
             pushes=Pushes(db, access, packing, commits, layout),
         )
+        try:
+            yield made
+        finally:
+            await mirror.close()
     finally:
+        await transport.close()
         await db.close()
         plain.close()
         xorbs.close()
+
+
+def _mirror(
+    db: Database, access: Access, admitted: Admitted, sealing: Sealing, clock: Clock, calls: Calls
+) -> Mirror:
+    sources, turns = Sources(db, sealing, calls), Turns(db)
+    rights = Rights(db, sources, sealing, turns, admitted, clock)
+    return Mirror(db, access, sources, rights, turns, clock)

@@ -81,6 +81,7 @@ class Actor:
     Who asks. `user_id` 0 is anonymous; `roles` are the namespaces the user acts in, lower-cased, with the role there.
 
     `invalid_token` marks a caller who sent a token that is not ours: anonymous for public content, told so elsewhere.
+    `foreign_token` is that token, for an upstream whose it may be, where a rule of the mirror lets it through.
     """
 
     user_id: int = 0
@@ -91,6 +92,7 @@ class Actor:
     token_created_at: Millis = Millis(0)
     roles: dict[str, OrgRole] = field(default_factory=dict)
     invalid_token: bool = False
+    foreign_token: str = field(default="", repr=False, compare=False)
 
     @property
     def anonymous(self) -> bool:
@@ -113,7 +115,8 @@ class Entry:
 
     `oid` is git's name of the tree entry: the blob's SHA-1, or the pointer's for a file in LFS, or the tree's. `size`
     is the content's size in bytes, 0 for a directory. `sha256` names the content of a file; `lfs` says whether git
-    holds the content itself or a pointer of `pointer_size` bytes.
+    holds the content itself or a pointer of `pointer_size` bytes. `here` is False of a mirrored file whose content has
+    not come yet: then `sha256` is what upstream says, None of a regular file.
     """
 
     path: str
@@ -123,6 +126,7 @@ class Entry:
     sha256: Sha256 | None = None
     lfs: bool = False
     pointer_size: int = 0
+    here: bool = True
 
     @property
     def etag(self) -> str:

@@ -81,6 +81,8 @@ class Api:
         always = boundary.on_every_answer(request_id, headers.get(b"origin"))
         key = self._key(scope, headers)
         finished = self.warm.get(key) if key is not None else None
+        if finished is not None and finished.expires is not None and finished.expires <= self.app.clock():
+            finished = None
         if finished is not None and scope["method"] == "HEAD" and _CONDITIONS.isdisjoint(headers):
             state["user"] = finished.user
             status, every = finished.status, finished.headers + always
@@ -124,7 +126,7 @@ class _Exchange:
             if self._begun:
                 raise  # part of an answer is out: the server cuts the connection
             response = self._refusal(error, place)
-            if key is not None and isinstance(error, EntryNotFound):
+            if key is not None and isinstance(error, EntryNotFound) and not error.fleeting:
                 user = self.scope["state"].get("user", "")
                 self.api.warm.put(key, resolve.refused(error, response, user))
             await response(self.scope, self.receive, self._sending)

@@ -17,7 +17,7 @@ from hubreg.model import Action
 async def refs(request: Request) -> Response:
     """Every branch, tag and conversion of a repo; with `include_prs` its pull requests too."""
     repo = await request.repo(Action.KNOW)
-    found = await request.app.refs.list(request.actor, repo)
+    found = await request.app.refs.list(request.actor, repo, pulls=request.flag("include_prs"))
     lists = hubjson.RefLists(
         tags=_shown(found.tags),
         branches=_shown(found.branches),

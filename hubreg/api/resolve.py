@@ -3,7 +3,8 @@
 
 A name never answers with bytes: HEAD and GET of one file would else be of two versions when a push comes in between
 (CLIENTS 4). The redirect carries what clients read off the first hop. `Finished` is what one caller gets at one URL:
-made once, sent as often as it is asked for (`hubreg.api.asgi` keeps it), for it holds no part of the request.
+made once, sent as often as it is asked for (`hubreg.api.asgi` keeps it), for it holds no part of the request. What
+upstream said of a mirrored repo is good for a time only: until `expires`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from starlette.responses import Response
 from hubreg.api import xet
 from hubreg.api.bodies import FileBody, StreamBody
 from hubreg.api.requests import Request
-from hubreg.errors import HubregError
+from hubreg.errors import HubregError, UpstreamFailed
 from hubreg.formats import conditional
 from hubreg.hub.content import Located
-from hubreg.model import Action, Sha256
+from hubreg.model import Action, Millis, Sha256
 from hubreg.store.blobs import Blobs
 
 Raw = list[tuple[bytes, bytes]]
@@ -58,7 +59,7 @@ class Finished:
     file's is read when it is first asked for. `user` is for the log.
     """
 
-    __slots__ = ("_blobs", "_content", "_sha256", "_size", "etag", "headers", "status", "user")
+    __slots__ = ("_blobs", "_content", "_sha256", "_size", "etag", "expires", "headers", "status", "user")
 
     def __init__(
         self,
@@ -71,8 +72,9 @@ class Finished:
         sha256: Sha256 | None = None,
         size: int = 0,
         etag: str = "",
+        expires: Millis | None = None,
     ) -> None:
-        self.status, self.user, self.etag = status, user, etag
+        self.status, self.user, self.etag, self.expires = status, user, etag, expires
         self._content, self._blobs, self._sha256 = content, blobs, sha256
         self._size = size if content is None else len(content)
         self.headers = [*headers, (b"content-length", b"%d" % self._size)]
@@ -81,6 +83,8 @@ class Finished:
         """The response to a request with these headers. Raises `RangeUnsatisfiable`."""
         if self.etag and conditional.if_none_match(_text(headers.get(b"if-none-match")), self.etag):
             return _response(304, [header for header in self.headers if header[0] not in _OF_A_BODY])
+        if get and self._content is None and self._blobs is None and self._size:
+            raise UpstreamFailed("The content of this file has not been fetched from upstream.")
         asked = _text(headers.get(b"range")) if self.etag and get else None
         if asked is None or not conditional.if_range(_text(headers.get(b"if-range")), self.etag):
             return self._body(self.headers[:-1], 200, 0, self._size)
@@ -154,9 +158,10 @@ def _redirect(request: Request, found: Located, offer: Raw) -> Finished:
         (b"cache-control", b"no-cache"),
         (b"vary", b"Origin, Accept"),
         *offer,
+        *_aged(found),
     ]
     content = f"Temporary Redirect. Redirecting to {location}".encode()
-    return Finished(307, headers, request.actor.name, content=content)
+    return Finished(307, headers, request.actor.name, content=content, expires=found.freshness.expires)
 
 
 def _file(request: Request, found: Located, offer: Raw) -> Finished:
@@ -172,14 +177,21 @@ def _file(request: Request, found: Located, offer: Raw) -> Finished:
         (b"content-disposition", disposition.encode()),
         _PUBLIC if shared else _PRIVATE,
         *_FIXED,
+        *_aged(found),
     ]
     if offer:
         linked = [(b"x-linked-etag", f'"{entry.etag}"'.encode()), (b"x-linked-size", b"%d" % entry.size)]
         headers += [*linked, *offer]
     return Finished(
-        200, headers, request.actor.name, blobs=request.app.blobs, sha256=entry.sha256, size=entry.size,
-        etag=f'"{entry.etag}"',
+        200, headers, request.actor.name, blobs=request.app.blobs if entry.here else None, sha256=entry.sha256,
+        size=entry.size, etag=f'"{entry.etag}"', expires=found.freshness.expires,
     )  # fmt: skip
+
+
+def _aged(found: Located) -> Raw:
+    """How old the answer is, where upstream could not be asked (RFC 9111 5.1)."""
+    age = found.freshness.age
+    return [] if age is None else [(b"age", b"%d" % age), (b"warning", b'110 - "Response is Stale"')]
 
 
 def _is_text(path: str) -> bool:
@@ -233,7 +245,7 @@ async def git_blob(request: Request) -> Response:
         (b"cache-control", b"no-cache"),
         *_FIXED[1:],
     ]
-    if entry.lfs:
+    if entry.lfs or not entry.here:
         content = await snapshots.content(entry)
         return Finished(200, headers, "", content=content).response({})
     return Finished(200, headers, "", blobs=request.app.blobs, sha256=entry.sha256, size=entry.size).response(

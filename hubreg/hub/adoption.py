@@ -48,7 +48,7 @@ class Ahead(Snapshots):
     """Snapshots of commits that are not recorded yet: their trees are in the pack, their lists in memory."""
 
     def __init__(self, commits: Commits, received: Received) -> None:
-        super().__init__(commits.db, commits.blobs)
+        super().__init__(commits.db, commits.blobs, commits.snapshots.mirror)
         self._received = received
         self._trees: Bounded[Oid, Tree] = Bounded(_TREE_ENTRIES, lambda tree: len(tree.entries) + 1)
         self.lists: dict[tuple[CommitId, str], bytes] = {}

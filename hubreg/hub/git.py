@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 
-from hubreg.errors import HubregError, Invalid, NotFound
+from hubreg.errors import HubregError, Invalid, NotFound, Unsupported
 from hubreg.formats import gitwire, pktline
 from hubreg.formats.gitwire import Fetch, LsRefs, Ref
 from hubreg.formats.pktline import Band, Mark
@@ -33,6 +33,15 @@ async def refs_of(reader: Reader, repo: Repo) -> list[Ref]:
     """The refs of a repo by name."""
     tags = await repos.annotated_tags(reader, repo.id)
     return [Ref(name, commit, tags.get(name)) for name, commit in await repos.refs(reader, repo.id)]
+
+
+def refuse_mirrored(repo: Repo) -> None:
+    """Raise for a mirrored repo: upstream's API tells its files, not the commits that a clone is made of."""
+    if repo.upstream_id is not None:
+        raise Unsupported(
+            f"{repo.ref.full} is mirrored and cannot be cloned: use `hf download {repo.ref.full}`, or clone it"
+            " from upstream."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +69,13 @@ class Git:
         """
         action = Action.PROPOSE if service == gitwire.RECEIVE else Action.READ
         self.access.require(actor, action, repo)
+        refuse_mirrored(repo)
         return gitwire.render_advertisement(service, await refs_of(self.db, repo), MAIN)
 
     async def list_refs(self, actor: Actor, repo: Repo, asked: LsRefs) -> bytes:
         """The same in version 2, where capabilities are no repo's business."""
         self.access.require(actor, Action.READ, repo)
+        refuse_mirrored(repo)
         return gitwire.render_refs(asked, await refs_of(self.db, repo), MAIN)
 
     # objects
@@ -75,6 +86,7 @@ class Git:
         nothing of an HTTP error here.
         """
         self.access.require(actor, Action.READ, repo)
+        refuse_mirrored(repo)
         try:
             plan = await self._plan(repo, asked)
         except (Invalid, NotFound) as error:

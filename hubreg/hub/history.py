@@ -11,6 +11,7 @@ from hubreg.formats import gitobjects, lfs, textdiff
 from hubreg.formats.gitobjects import Change, TreeEntry
 from hubreg.hub.snapshots import Snapshots
 from hubreg.identity.access import Access
+from hubreg.mirror.sync import Mirror
 from hubreg.model import Action, Actor, CommitId, Oid
 from hubreg.store import objects
 from hubreg.store.db import Database
@@ -36,6 +37,7 @@ class History:
     db: Database
     access: Access
     snapshots: Snapshots
+    mirror: Mirror
     # A diff may take a second of a core: two at a time, whoever asks, and none twice.
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2), init=False)
     _texts: Bounded[tuple[Oid, Oid], str] = field(
@@ -47,6 +49,8 @@ class History:
     ) -> tuple[list[Commit], int]:
         """Commits from a revision towards the root, newest first, and how many there are in all."""
         self.access.require(actor, Action.READ, repo)
+        if repo.upstream_id is not None:
+            return await self.mirror.history(repo, await self.snapshots.resolve(repo, revision), skip, limit)
         start = await objects.find_commit(self.db, repo.id, await self.snapshots.resolve(repo, revision))
         if start is None:
             raise RevisionNotFound(f"Invalid rev id: {revision}")

@@ -11,6 +11,7 @@ from hubreg.hub import recording
 from hubreg.hub.commits import Commits, signature
 from hubreg.hub.snapshots import MAIN, Snapshots
 from hubreg.identity.access import Access
+from hubreg.mirror.sync import Mirror
 from hubreg.model import Action, Actor, CommitId, Oid
 from hubreg.store import objects, repos
 from hubreg.store.db import Database, Tx
@@ -37,10 +38,16 @@ class Refs:
     access: Access
     snapshots: Snapshots
     commits: Commits
+    mirror: Mirror
 
-    async def list(self, actor: Actor, repo: Repo) -> RefList:
-        """Every ref by kind; `main` is the first branch, since llama.cpp takes the first one (CLIENTS 2)."""
+    async def list(self, actor: Actor, repo: Repo, *, pulls: bool = True) -> RefList:
+        """
+        Every ref by kind; `main` is the first branch, since llama.cpp takes the first one (CLIENTS 2). Of a mirrored
+        repo pull requests are looked for upstream only with `pulls`.
+        """
         self.access.require(actor, Action.KNOW, repo)
+        if repo.upstream_id is not None:
+            await self.mirror.refresh_refs(repo, pulls=pulls)
         rows = await repos.refs(self.db, repo.id)
         kinds: dict[str, list[Named]] = {
             kind: [(ref.removeprefix(prefix), ref, commit) for ref, commit in rows if ref.startswith(prefix)]

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hubreg.errors import Conflict, Invalid, Moved, NotFound, RepoExists, RepoNotFound
+from hubreg.errors import Conflict, Invalid, Moved, NotFound, RepoExists, RepoNotFound, Unsupported
 from hubreg.formats import commitlines, gitattributes, gitobjects, lfs, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.gitobjects import Put, Remove
@@ -19,7 +19,8 @@ from hubreg.hub.ancestry import Ancestry
 from hubreg.hub.commits import Commits, refuse_missing
 from hubreg.hub.recording import STALE
 from hubreg.hub.snapshots import MAIN
-from hubreg.identity.access import Access, absent, require_user
+from hubreg.identity.access import Access, require_user
+from hubreg.mirror.sync import Mirror
 from hubreg.model import Action, Actor, AddLfs, CommitId, Oid, RepoId, RepoType
 from hubreg.store import accounts, log, objects, repos
 from hubreg.store.accounts import Account
@@ -43,6 +44,7 @@ class Repos:
     access: Access
     blobs: Blobs
     commits: Commits
+    mirror: Mirror
     _known: Fresh[tuple[RepoType, str], Repo] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,18 +56,20 @@ class Repos:
         """
         The repo called `name` ("namespace/name", in any case, or a name it had before), if the actor may do `action`.
 
-        Raises `RepoNotFound` or `RepoHidden` where there is none or the actor may not know of it, and whatever
-        `Access.require` raises. Whether `name` is how the repo spells itself is the caller's to compare.
+        One that is not here is looked for upstream, where there is an upstream. Raises `RepoNotFound` or `RepoHidden`
+        where there is none or the actor may not know of it, and whatever `Access.require` raises. Whether `name` is how
+        the repo spells itself is the caller's to compare.
         """
         key = (type_, names.key(name))
         repo = self._known.get(key)
         if repo is None:
             found = await repos.find(self.db, *key)
-            if found is None:
-                raise absent(actor)
-            repo = found[0]
+            repo = found[0] if found is not None else await self.mirror.discover(actor, type_, name)
             self._known.put(key, repo)
-        self.access.require(actor, action, repo)
+        if repo.upstream_id is None:
+            self.access.require(actor, action, repo)
+        else:
+            await self.mirror.allow(actor, repo, action)
         return repo
 
     async def search(self, actor: Actor, wanted: Search) -> list[Repo]:
@@ -199,6 +203,11 @@ class Repos:
         """
         self.access.require(actor, Action.READ, repo)
         require_user(actor, write=True)
+        if repo.upstream_id is not None:
+            raise Unsupported(
+                f"{repo.ref.full} is mirrored: its history is not here to be duplicated.",
+                hint="Download it and upload it to a repo of your own.",
+            )
         namespace, name = names.parse_repo_id(target)
         owner = await self._owner(actor, namespace)
         names.check_repo_name(name)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from hubreg.errors import Damaged, EntryNotFound, NotFound, RepoNotFound, RevisionNotFound
+from hubreg.errors import Damaged, EntryNotFound, NotFound, RepoNotFound, RevisionNotFound, UpstreamFailed
 from hubreg.formats import gitobjects, lastcommits, lfs, names
 from hubreg.formats.gitobjects import FOLDER, SUBMODULE, Folder, TreeEntry
+from hubreg.mirror.sync import Mirror
 from hubreg.model import CommitId, Entry, EntryKind, Oid, Sha256
 from hubreg.store import objects, repos
 from hubreg.store.blobs import Blobs
@@ -66,8 +67,8 @@ _EMPTY = Tree(())
 
 
 class Snapshots:
-    def __init__(self, db: Database, blobs: Blobs) -> None:
-        self._db, self._blobs = db, blobs
+    def __init__(self, db: Database, blobs: Blobs, mirror: Mirror) -> None:
+        self._db, self._blobs, self.mirror = db, blobs, mirror
         self._names: Fresh[tuple[int, str], CommitId] = Fresh(db)
         self._roots: Bounded[tuple[int, CommitId], Oid] = Bounded(20_000)
         self._trees: Bounded[Oid, Tree] = Bounded(_TREE_ENTRIES, lambda tree: len(tree.entries) + 1)
@@ -84,6 +85,8 @@ class Snapshots:
         None, "" and "HEAD" are `main`. Raises `RevisionNotFound`.
         """
         name = "main" if revision in (None, "", "HEAD") else str(revision)
+        if repo.upstream_id is not None:
+            return await self.mirror.resolve(repo, name)
         found = self._names.get((repo.id, name))
         if found is None:
             found = await self._look_up(repo, name)
@@ -116,6 +119,8 @@ class Snapshots:
         tree = self._roots.get((repo.id, commit))
         if tree is None:
             row = await objects.find_commit(self._db, repo.id, commit)
+            if row is None and repo.upstream_id is not None:
+                row = await self.mirror.complete(repo, commit)
             if row is None:
                 raise RevisionNotFound(f"Invalid rev id: {commit}")
             tree = row.tree
@@ -185,7 +190,7 @@ class Snapshots:
         found = await self._find(snapshot.tree, path.strip("/"))
         if found is None or found.mode == SUBMODULE:
             return None
-        return (await self._entries([(path.strip("/"), found)]))[0]
+        return (await self._entries(snapshot.repo, [(path.strip("/"), found)]))[0]
 
     async def entry(self, snapshot: Snapshot, path: str) -> Entry:
         """
@@ -204,7 +209,7 @@ class Snapshots:
             entry = await self._find(snapshot.tree, path) if path else None
             if entry is not None and entry.mode != SUBMODULE:
                 found.append((path, entry))
-        return await self._entries(found)
+        return await self._entries(snapshot.repo, found)
 
     async def page(
         self, snapshot: Snapshot, folder: str, *, recursive: bool, after: str = "", limit: int = 1000
@@ -229,7 +234,7 @@ class Snapshots:
                 break
         more = len(found) > limit
         found = found[:limit]
-        return await self._entries(found), found[-1][0] if more else None
+        return await self._entries(snapshot.repo, found), found[-1][0] if more else None
 
     async def _walk(
         self, oid: Oid, prefix: str, recursive: bool, passed: list[str]
@@ -262,7 +267,7 @@ class Snapshots:
                 found.append((path, entry))
             if limit is not None and len(found) >= limit:
                 break
-        return await self._entries(found)
+        return await self._entries(snapshot.repo, found)
 
     async def paths(self, root: Oid, limit: int) -> list[str]:
         """The paths of up to `limit` files below a tree."""
@@ -274,12 +279,23 @@ class Snapshots:
                 break
         return found
 
-    async def _entries(self, found: Sequence[tuple[str, TreeEntry]]) -> list[Entry]:
+    async def _entries(self, repo: Repo, found: Sequence[tuple[str, TreeEntry]]) -> list[Entry]:
+        if repo.upstream_id is not None:
+            return await self._mirrored(repo, found)
         files = await self.blobs([entry.oid for _, entry in found if entry.mode != FOLDER])
         return [
             Entry(path, EntryKind.DIRECTORY, entry.oid)
             if entry.mode == FOLDER
             else _entry(path, files[entry.oid])
+            for path, entry in found
+        ]
+
+    async def _mirrored(self, repo: Repo, found: Sequence[tuple[str, TreeEntry]]) -> list[Entry]:
+        """The same of a mirrored repo, whose files are known by what upstream says of them."""
+        wanted = [(path, entry.oid) for path, entry in found if entry.mode != FOLDER]
+        files = iter(await self.mirror.entries(repo, wanted))
+        return [
+            Entry(path, EntryKind.DIRECTORY, entry.oid) if entry.mode == FOLDER else next(files)
             for path, entry in found
         ]
 
@@ -313,6 +329,8 @@ class Snapshots:
 
     async def content(self, entry: Entry) -> bytes:
         """What git holds for a file: the pointer's text for one in LFS. Whole, so for small ones."""
+        if not entry.here and not entry.lfs:
+            raise UpstreamFailed(f"The content of {entry.path} has not been fetched from upstream.")
         if entry.sha256 is None:
             raise Damaged(f"{entry.path} has no content.")
         if entry.lfs:

@@ -30,13 +30,13 @@ class Xet:
     async def hashes(self, entries: Sequence[Entry]) -> list[XetHash | None]:
         """
         By which Xet hash each of these is offered, None where it is not: large files only, for the rights that a token
-        looks at are to those, and none that is empty, which clients could not fetch.
+        looks at are to those, none that is empty, which clients could not fetch, and none whose content is not here.
         """
-        large = {e.sha256 for e in entries if e.lfs and e.size and e.sha256 is not None}
+        large = {e.sha256 for e in entries if e.lfs and e.size and e.here and e.sha256 is not None}
         if not large:
             return [None] * len(entries)
         found = await xet.hashes(self.db, sorted(large))
-        return [found.get(e.sha256) if e.lfs and e.sha256 is not None else None for e in entries]
+        return [found.get(e.sha256) if e.lfs and e.here and e.sha256 is not None else None for e in entries]
 
     async def hash(self, entry: Entry) -> XetHash | None:
         """The same of one file."""

@@ -32,6 +32,7 @@ from hubreg.errors import (
     Unauthenticated,
 )
 from hubreg.formats import names
+from hubreg.identity.admitted import Admitted, caller_key
 from hubreg.model import INVALID_TOKEN, Action, Actor, OrgRole, TokenRole
 from hubreg.store import accounts, repos
 from hubreg.store.accounts import Account
@@ -75,6 +76,7 @@ class Access:
     """The rules, under the settings of this server."""
 
     anonymous: bool = True
+    admitted: Admitted | None = None
 
     def require_entry(self, actor: Actor) -> None:
         """Raise unless the actor may look around at all: without anonymous reading only users may."""
@@ -94,6 +96,9 @@ class Access:
 
     def require(self, actor: Actor, action: Action, repo: Repo) -> None:
         """Raise the refusal that the Hub would give, or return."""
+        if repo.upstream_id is not None:
+            self._require_mirrored(actor, action, repo)
+            return
         if not self.knows(actor, repo):
             raise absent(actor)
         if action is Action.KNOW:
@@ -147,6 +152,27 @@ class Access:
         actor, repo = await self.afresh(reader, actor, repo)
         self.require(actor, action, repo)
         return repo
+
+    def _require_mirrored(self, actor: Actor, action: Action, repo: Repo) -> None:
+        """
+        The same of a repo that is an upstream's: nobody changes it here, and what is private or gated there is for whom
+        `mirror.rights` let in.
+        """
+        if actor.anonymous and not self.anonymous:
+            raise absent(actor)
+        if repo.private or (repo.gated and action is not Action.KNOW):
+            admitted = self.admitted is not None and self.admitted.holds(caller_key(actor), repo.id)
+            if not admitted:
+                if repo.private:
+                    raise absent(actor)
+                self._require_content(actor, repo, None)
+        if action in (Action.PROPOSE, Action.WRITE, Action.MANAGE):
+            raise Refused(
+                f"{repo.ref.full} is mirrored from upstream and cannot be changed here.",
+                hint="Write to a repo of your own: download it, and upload it under another name.",
+            )
+        if repo.disabled and action is not Action.KNOW:
+            raise RepoDisabled(RepoDisabled.MESSAGE)
 
     def _require_content(self, actor: Actor, repo: Repo, role: OrgRole | None) -> None:
         kind, full = repo.ref.type.value, repo.ref.full

@@ -8,7 +8,7 @@ import secrets
 import string
 
 from hubreg.identity.access import roles_of
-from hubreg.model import ANONYMOUS, INVALID_TOKEN, Actor
+from hubreg.model import ANONYMOUS, Actor
 from hubreg.store import accounts
 from hubreg.store.db import Database
 from hubreg.store.fresh import Fresh
@@ -57,7 +57,7 @@ class Credentials:
 
     async def actor(self, authorization: str | None) -> Actor:
         """
-        The actor behind the header; anonymous without one, `INVALID_TOKEN` for a token that is not ours.
+        The actor behind the header; anonymous without one, `invalid_token` for a token that is not ours.
 
         The latter is anonymous for public content: people keep their real Hub token in the environment.
         """
@@ -69,14 +69,14 @@ class Credentials:
         hash_ = hash_token(token)
         actor = self._known.get(hash_)
         if actor is None:
-            actor = await self._look_up(hash_)
+            actor = await self._look_up(hash_) or Actor(invalid_token=True, foreign_token=token)
             self._known.put(hash_, actor)
         return actor
 
-    async def _look_up(self, hash_: str) -> Actor:
+    async def _look_up(self, hash_: str) -> Actor | None:
         token = await accounts.find_token(self._db, hash_)
         if token is None:
-            return INVALID_TOKEN
+            return None
         user = token.user
         roles = await roles_of(self._db, user)
         return Actor(user.id, user.name, user.admin, token.role, token.name, token.created_at, roles)

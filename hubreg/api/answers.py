@@ -26,7 +26,11 @@ def json(
 
 
 def render(value: Any, cursor: str = "") -> Rendered:
-    body = hubjson.encode(value)
+    return made(hubjson.encode(value), cursor)
+
+
+def made(body: bytes, cursor: str = "") -> Rendered:
+    """`render` of what is JSON already."""
     return Rendered(body, conditional.weak_etag(body), cursor)
 
 

@@ -11,15 +11,18 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.responses import Response
 
 from hubreg.api import answers
+from hubreg.api.bodies import threaded
 from hubreg.api.requests import Request, parse_cursor, render_cursor
 from hubreg.errors import Invalid, Unsupported
 from hubreg.formats import hubjson, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.hubjson import RepoInfo, Sibling, iso
-from hubreg.model import Action, CommitId, RepoType
+from hubreg.model import Action, CommitId, Entry, RepoType
 from hubreg.store.repos import Repo, Search
 
 _PAGE, _PAGE_WITH_FILES = 1000, 100  # rows
+_PAGE_BYTES = 4 << 20  # of a page: where files make it so large, it ends before it has all its rows
+_MANY = 1000  # files of a repo: from here on making its JSON takes longer than a thread costs
 _CREATE_BODY = 16 << 20  # bytes: JavaScript clients send the first files along
 _NULL = Raw(b"null")
 _NOT_RUN = Raw(
@@ -38,6 +41,7 @@ _SORTS = {
     "id": "id",
     "": "modified_at",
 }
+_UNKNOWN_SORTS = ("num_parameters", "mainSize")  # which the Hub knows (HUB 5.2)
 _UNKNOWN_FACTS = (
     "apps",
     "num_parameters",
@@ -68,29 +72,41 @@ async def info(request: Request) -> Response:
     key = ("info", repo, commit, tuple(expand), request.flag("blobs"), request.flag("securityStatus"))
     made = request.kept.get(key)
     if made is None:
-        made = answers.render(await _described(request, repo, commit, expand))
+        made = answers.made(await _described(request, repo, commit, expand))
         request.kept.put(key, made)
     return answers.rendered(request, made)
 
 
-async def _described(
-    request: Request, repo: Repo, commit: CommitId, expand: Sequence[str]
-) -> dict[str, object]:
+async def _described(request: Request, repo: Repo, commit: CommitId, expand: Sequence[str]) -> bytes:
     keys = expand or hubjson.default_keys(request.repo_type)
     tags = (await request.app.repos.tags([repo]))[repo.id]
     files = await _files(request, repo, keys, commit)
-    found = _info(repo, tags, sha=commit, files=files, security=request.flag("securityStatus"))
-    return hubjson.chosen(found, keys)
+    return await _row(request, repo, tags, keys, commit, files)
 
 
-async def _files(
-    request: Request, repo: Repo, keys: Sequence[str], commit: CommitId
-) -> list[Sibling] | UnsetType:
+async def _files(request: Request, repo: Repo, keys: Sequence[str], commit: CommitId) -> list[Entry] | None:
     if "siblings" not in keys:
-        return UNSET
-    snapshot = await request.app.snapshots.of(repo, commit)
-    files = await request.app.snapshots.files(snapshot)
-    return [hubjson.sibling(entry, blobs=request.flag("blobs")) for entry in files]
+        return None
+    return await request.app.snapshots.files(await request.app.snapshots.of(repo, commit))
+
+
+async def _row(
+    request: Request,
+    repo: Repo,
+    tags: list[str],
+    keys: Sequence[str],
+    sha: str,
+    files: list[Entry] | None,
+) -> bytes:
+    """A repo as JSON. That of many files takes a thread, so that other requests go on meanwhile."""
+    security, blobs = request.flag("securityStatus"), request.flag("blobs")
+
+    def made() -> bytes:
+        listed = UNSET if files is None else [hubjson.sibling(entry, blobs=blobs) for entry in files]
+        found = _info(repo, tags, sha=sha, files=listed, security=security)
+        return hubjson.encode(hubjson.chosen(found, keys))
+
+    return await threaded(made) if files is not None and len(files) > _MANY else made()
 
 
 def _info(
@@ -162,16 +178,17 @@ async def page(request: Request) -> Response:
     found = await request.app.repos.search(request.actor, wanted)
     more, found = len(found) > limit, found[:limit]
     tags = await request.app.repos.tags(found)
-    rows = [
-        hubjson.chosen(
-            _info(repo, tags[repo.id], sha=repo.head, files=await _files(request, repo, keys, repo.head)),
-            keys,
-        )
-        for repo in found
-    ]
+    rows: list[bytes] = []
+    for repo in found:
+        files = await _files(request, repo, keys, repo.head)
+        rows.append(await _row(request, repo, tags[repo.id], keys, repo.head, files))
+        if sum(map(len, rows)) >= _PAGE_BYTES:
+            break
     path = f"/api/{request.repo_type.plural}"
-    headers = {"Link": request.next_page(path, cursor=_cursor(found[-1], wanted.sort))} if more else None
-    return answers.json(request, rows, headers=headers)
+    more = more or len(rows) < len(found)
+    link = request.next_page(path, cursor=_cursor(found[len(rows) - 1], wanted.sort)) if more else None
+    made = answers.made(b"[" + b",".join(rows) + b"]")
+    return answers.rendered(request, made, headers={"Link": link} if link else None)
 
 
 def _row_keys(request: Request) -> list[str]:
@@ -187,6 +204,8 @@ def _search(request: Request, limit: int) -> Search:
         if request.text(name):
             raise Unsupported(f'hubreg cannot filter by "{name}".')
     sort = request.text("sort")
+    if sort in _UNKNOWN_SORTS:
+        raise Unsupported(f'hubreg cannot sort by "{sort}".')
     if sort not in _SORTS:
         raise Invalid(f'"sort" must be one of [{", ".join(filter(None, _SORTS))}]')
     gated = request.text("gated")

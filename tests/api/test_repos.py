@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from typing import Any
 
 import pytest
 
+from hubreg.formats import hubjson
 from hubreg.formats.hubjson import EXPANDABLE
 from hubreg.model import RepoType
 from tests.api.conftest import ANYBODY, STRANGE, Connect, Hub, People, bearer, golden
@@ -347,6 +349,52 @@ async def test_nonsense_in_a_query_is_refused(hub: Hub, query: str) -> None:
     response = await hub.get(f"/api/models?{query}")
     assert response.status_code == 400
     assert response.json()["error"]
+
+
+async def test_a_page_of_many_files_ends_early(hub: Hub, several: list[str]) -> None:
+    """After some megabytes, whatever its limit; Link goes on behind the last row, so that nothing is missed."""
+    deep = "/".join(["x" * 240] * 4)
+    for name in several[1:4]:
+        await hub.commit(f"models/{name}", {f"{deep}/{n:04}": b"" for n in range(1500)})
+    seen: list[str] = []
+    pages, url = 0, "/api/models?full=true&search=m"
+    while url:
+        response = await hub.get(url)
+        assert len(response.content) < 12 << 20
+        rows = response.json()
+        seen += [row["id"] for row in rows]
+        assert all(len(row["siblings"]) in (1, 2, 1501, 1502) for row in rows)
+        pages, url = pages + 1, response.links.get("next", {}).get("url", "")
+    assert sorted(seen) == several
+    assert pages > 1
+
+
+async def test_the_json_of_many_files_is_made_beside_the_loop(
+    hub: Hub, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a repo with few it is not: a thread costs more."""
+    made: list[bool] = []
+    encode = hubjson.encode
+
+    def watched(value: Any) -> bytes:
+        if isinstance(value, dict) and "siblings" in value:
+            made.append(threading.current_thread() is threading.main_thread())
+        return encode(value)
+
+    monkeypatch.setattr(hubjson, "encode", watched)
+    await hub.get(f"/api/models/{model}")
+    await hub.commit(f"models/{model}", {f"{n}": b"" for n in range(1500)})
+    await hub.get(f"/api/models/{model}")
+    await hub.get("/api/models?full=1")
+    assert made == [True, False, False]
+
+
+@pytest.mark.parametrize("sort", ["num_parameters", "mainSize"])
+@pytest.mark.parametrize("plural", ["models", "datasets", "spaces"])
+async def test_sorting_by_what_is_not_known_is_refused(hub: Hub, plural: str, sort: str) -> None:
+    """501, and not an answer in another order."""
+    response = await hub.get(f"/api/{plural}?sort={sort}&limit=5")
+    assert (response.status_code, response.json()["error"]) == (501, f'hubreg cannot sort by "{sort}".')
 
 
 async def test_filters_on_what_is_not_known_are_refused(hub: Hub) -> None:

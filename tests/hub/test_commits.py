@@ -24,7 +24,7 @@ from hubreg.formats import chain, gitattributes
 from hubreg.formats.commitlines import Candidate, Preupload
 from hubreg.formats.gitobjects import object_oid
 from hubreg.model import AddLfs, CopyFile, DeleteFile, DeleteFolder, Sha256, TokenRole
-from hubreg.store import log
+from hubreg.store import log, repos
 from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add, lines
 
@@ -77,6 +77,10 @@ async def test_a_large_file_that_never_came_is_refused(hub: Hub) -> None:
         await hub.commit(repo, AddLfs("model.bin", digest, None))
     with pytest.raises(Invalid, match=r"Offending file: - model\.bin"):
         await hub.commit(repo, AddLfs("model.bin", Sha256("0" * 64), 5))
+    assert (await hub.again(repo)).head == repo.head
+    await hub.large(repo, b"private weights")
+    await hub.commit(repo, AddLfs("model.bin", digest, None))
+    assert digest.encode() in await hub.content(repo, "model.bin")
 
 
 async def test_a_large_file_of_another_size_is_refused(hub: Hub) -> None:
@@ -85,7 +89,10 @@ async def test_a_large_file_of_another_size_is_refused(hub: Hub) -> None:
     digest = await hub.large(repo, b"12345")
     with pytest.raises(Invalid, match="5 bytes, not 6"):
         await hub.commit(repo, AddLfs("model.bin", digest, 6))
+    assert await hub.tree(repo) == [".gitattributes"]
     await hub.commit(repo, AddLfs("model.bin", digest, None))
+    entry = await hub.app.snapshots.entry(await hub.app.snapshots.at(repo, "main"), "model.bin")
+    assert (entry.sha256, entry.size) == (digest, 5)
 
 
 async def test_gitattributes_grow_with_large_files_that_no_rule_covers(hub: Hub) -> None:
@@ -161,6 +168,7 @@ async def test_commits_go_to_branches_only(hub: Hub, revision: str) -> None:
         await hub.commit(repo, add("a.txt"), revision=revision)
     with pytest.raises(RevisionNotFound):
         await hub.commit(repo, add("a.txt"), revision=(await hub.again(repo)).head)
+    assert {commit for _, commit in await repos.refs(hub.app.db, repo.id)} == {repo.head}
 
 
 async def test_a_file_below_a_file_is_refused(hub: Hub) -> None:
@@ -171,6 +179,7 @@ async def test_a_file_below_a_file_is_refused(hub: Hub) -> None:
         await hub.commit(repo, add("a/b"))
     with pytest.raises(Invalid):
         await hub.commit(repo, add("c/d"), add("c"))
+    assert await hub.tree(repo) == [".gitattributes", "a"]
 
 
 async def test_strangers_and_readers_cannot_commit(hub: Hub) -> None:

@@ -190,6 +190,7 @@ async def test_only_its_author_edits_a_comment(hub: Hub) -> None:
     [event] = (await detail(hub, repo, num)).events
     with pytest.raises(Refused):
         await talk(hub).edit(hub.ann, repo, num, event.id, "yours")
+    assert (await detail(hub, repo, num)).events == [event]
 
 
 async def test_a_comment_of_another_discussion_is_not_found(hub: Hub) -> None:
@@ -248,6 +249,7 @@ async def test_a_status_that_is_not_to_be_given_is_refused(hub: Hub, status: str
     num = await pull(hub, repo, add("a.txt"))
     with pytest.raises(Invalid):
         await talk(hub).set_status(hub.ann, repo, num, status)
+    assert (await detail(hub, repo, num)).thread.row.status == "draft"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +274,7 @@ async def test_a_comment_has_a_text(hub: Hub, text: str) -> None:
     num = await talk(hub).open(hub.ann, repo, "Title")
     with pytest.raises(Invalid):
         await talk(hub).comment(hub.ann, repo, num, text)
+    assert kinds(await detail(hub, repo, num)) == ["comment"]
 
 
 async def test_who_may_talk(hub: Hub) -> None:
@@ -305,6 +308,7 @@ async def test_nothing_is_opened_in_a_repo_that_is_gone(hub: Hub) -> None:
         await talk(hub).open(hub.ann, repo, "Title")
     with pytest.raises(RepoNotFound):
         await talk(hub).open(hub.ann, repo, "Title", pull=True)
+    assert await hub.app.db.all("SELECT * FROM discussions") == []
 
 
 async def test_everything_is_in_the_log(hub: Hub) -> None:
@@ -454,6 +458,7 @@ async def test_what_cannot_be_merged(hub: Hub) -> None:
     closed, merged = await pull(hub, repo, add("a", "1")), await pull(hub, repo, add("b", "1"))
     await talk(hub).set_status(hub.ann, repo, closed, "closed")
     await talk(hub).merge(hub.ann, repo, merged)
+    before = await repos.refs(hub.app.db, repo.id)
     for num, refusal, reason in (
         (plain, Invalid, "not a pull request"),
         (empty, Conflict, "no changes"),
@@ -466,6 +471,9 @@ async def test_what_cannot_be_merged(hub: Hub) -> None:
         await talk(hub).set_status(hub.ann, repo, merged, "open")
     with pytest.raises(Refused):
         await hub.app.commits.commit(hub.bob, repo, f"refs/pr/{merged}", lines(add("c")))
+    assert await repos.refs(hub.app.db, repo.id) == before
+    rows = [(await detail(hub, repo, num)).thread.row for num in (plain, empty, closed, merged)]
+    assert [row.status for row in rows] == ["open", "draft", "closed", "merged"]
 
 
 async def test_who_may_merge(hub: Hub) -> None:
@@ -476,7 +484,9 @@ async def test_who_may_merge(hub: Hub) -> None:
     for actor, refusal in ((hub.bob, Refused), (hub.eve, Unauthenticated)):
         with pytest.raises(refusal):
             await talk(hub).merge(actor, repo, num)
+        assert await hub.tree(repo) == [".gitattributes"]
     await talk(hub).merge(hub.ann, repo, num)
+    assert await hub.tree(repo) == [".gitattributes", "a"]
 
 
 async def test_a_pull_request_of_one_commit_is_merged(hub: Hub) -> None:
@@ -544,6 +554,8 @@ async def test_a_branch_that_is_gone_takes_no_pull_request(hub: Hub) -> None:
     with pytest.raises(RevisionNotFound):
         await talk(hub).merge(hub.ann, repo, done.pull)
     await talk(hub).set_status(hub.ann, repo, done.pull, "closed")
+    found = await detail(hub, repo, done.pull, diff=True)
+    assert (found.thread.row.status, found.conflicts, found.diff) == ("closed", False, None)
 
 
 async def test_an_older_pull_request_is_compared_with_where_it_began(hub: Hub) -> None:

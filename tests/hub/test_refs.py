@@ -73,6 +73,7 @@ async def test_names_that_git_refuses_are_refused(hub: Hub, name: str) -> None:
         await hub.app.refs.create_tag(hub.ann, repo, name, "main")
     with pytest.raises(RevisionNotFound):
         await hub.app.refs.create_tag(hub.ann, repo, name, "absent")
+    assert await repos.refs(hub.app.db, repo.id) == [("refs/heads/main", repo.head)]
 
 
 async def test_a_tag_stays_where_it_was_put(hub: Hub) -> None:
@@ -106,6 +107,7 @@ async def test_main_cannot_be_deleted(hub: Hub) -> None:
         await hub.app.refs.delete_branch(hub.ann, repo, "main")
     with pytest.raises(RevisionNotFound):
         await hub.app.refs.delete_branch(hub.ann, repo, "absent")
+    assert await repos.refs(hub.app.db, repo.id) == [("refs/heads/main", repo.head)]
 
 
 async def test_strangers_move_nothing(hub: Hub) -> None:
@@ -121,6 +123,7 @@ async def test_strangers_move_nothing(hub: Hub) -> None:
     ):
         with pytest.raises(Refused, match="You do not have the right"):
             await call
+    assert await repos.refs(hub.app.db, repo.id) == [("refs/heads/main", repo.head)]
 
 
 @pytest.mark.parametrize(

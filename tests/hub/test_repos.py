@@ -67,6 +67,7 @@ async def test_names_that_no_repo_may_have(hub: Hub, name: str) -> None:
     """They are refused before anything is written."""
     with pytest.raises(Invalid):
         await hub.repo(name)
+    assert await hub.app.db.all("SELECT * FROM repos") == []
 
 
 async def test_repos_are_made_where_one_may(hub: Hub) -> None:
@@ -116,7 +117,9 @@ async def test_a_gated_repo_shows_itself_and_keeps_its_files(hub: Hub) -> None:
             await hub.app.repos.find(actor, MODEL, "ann/model", Action.READ)
         with pytest.raises(refusal):
             await hub.app.content.locate(actor, MODEL, "ann/model", "main", ".gitattributes")
-    await hub.app.repos.find(hub.ann, MODEL, "ann/model", Action.READ)
+    assert (await hub.app.repos.find(hub.ann, MODEL, "ann/model", Action.READ)).id == repo.id
+    found = await hub.app.content.locate(hub.ann, MODEL, "ann/model", "main", ".gitattributes")
+    assert found.entry.path == ".gitattributes"
 
 
 async def test_a_moved_repo_is_found_under_both_names(hub: Hub) -> None:
@@ -142,6 +145,7 @@ async def test_a_repo_moves_only_where_its_mover_may_create(hub: Hub) -> None:
         await hub.app.repos.move(hub.ann, repo, "bob/model")
     with pytest.raises(Refused):
         await hub.app.repos.move(hub.bob, repo, "bob/model")
+    assert await hub.again(repo) == repo
 
 
 async def test_a_deleted_repo_is_gone_with_all_its_names(hub: Hub) -> None:

@@ -355,6 +355,7 @@ async def test_a_link_is_good_for_nothing_else(hub: Hub) -> None:
                 pass
     with pytest.raises(LinkRefused):
         await one.download(href.repo, href.sha256, href.query)
+    assert await put(one, href, SMALL) == f'"{sha(SMALL)}"'
 
 
 async def test_a_link_for_reading_does_not_write(hub: Hub) -> None:
@@ -376,6 +377,8 @@ async def test_links_expire(hub: Hub) -> None:
     href, parts = await upload_href(hub, repo), await in_parts(hub, repo)
     parts.uploads = later
     await parts.send(BIG)
+    hands.ahead = 55
+    assert await put(later, await upload_href(hub, repo, b"other"), b"other") == f'"{sha(b"other")}"'
     hands.ahead = 61
     with pytest.raises(LinkRefused, match="expired"):
         await put(later, href, SMALL)
@@ -383,6 +386,8 @@ async def test_links_expire(hub: Hub) -> None:
         await parts.send(BIG, 1)
     with pytest.raises(LinkRefused, match="expired"):
         await parts.complete()
+    assert not await holds(hub, repo, SMALL)
+    assert not await holds(hub, repo, BIG)
 
 
 async def test_a_repo_that_is_gone_takes_nothing(hub: Hub) -> None:
@@ -412,6 +417,8 @@ async def test_a_disabled_user_sends_nothing(hub: Hub) -> None:
         await tx.run("UPDATE accounts SET disabled = 1 WHERE id = ?", hub.bob.user_id)
     with pytest.raises(LinkRefused):
         await put(hub.app.uploads, href, SMALL)
+    assert not await holds(hub, repo, SMALL)
+    assert leftovers(hub) == []
 
 
 # in parts
@@ -626,9 +633,13 @@ async def test_a_link_is_good_for_one_part(hub: Hub) -> None:
             async with hub.app.uploads.receive_part(href.repo, href.sha256, upload, number, query):
                 pass
     await parts.send(BIG)
-    parts.end.query = href.query
+    parts.end.query, good = href.query, parts.end.query
     with pytest.raises(LinkRefused):
         await parts.complete()
+    assert not await holds(hub, repo, BIG)
+    parts.end.query = good
+    await parts.complete()
+    assert await holds(hub, repo, BIG)
 
 
 async def test_the_client_must_mean_this_file(hub: Hub) -> None:
@@ -638,6 +649,9 @@ async def test_the_client_must_mean_this_file(hub: Hub) -> None:
     await parts.send(BIG)
     with pytest.raises(Invalid, match="not of"):
         await parts.complete(oid=sha(SMALL))
+    assert not await holds(hub, repo, BIG)
+    await parts.complete()
+    assert await holds(hub, repo, BIG)
 
 
 async def test_many_parts_become_larger_ones(hub: Hub) -> None:

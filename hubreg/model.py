@@ -46,11 +46,6 @@ class RepoId:
         return f"{self.type.web}{self.namespace}/{self.name}"
 
 
-class Visibility(enum.StrEnum):
-    PUBLIC = "public"
-    PRIVATE = "private"
-
-
 class OrgRole(enum.StrEnum):
     """A member's role in an organisation, weakest first, as the Hub names them."""
 

@@ -53,11 +53,6 @@ def rendered(
     return Response(made.body, headers=more, media_type=media_type)
 
 
-def raw_json(value: Any, *, headers: Mapping[str, str] | None = None, media_type: str = JSON) -> Response:
-    """`value` as JSON with these headers and no others: nothing is said of caches, and no ETag is made."""
-    return Response(hubjson.encode(value), headers=headers, media_type=media_type)
-
-
 def text(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body.encode("utf-8", "replace"), status, {"Vary": "Origin", **(headers or {})}, TEXT)
 

@@ -178,10 +178,6 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Invalid("The body is not valid JSON in UTF-8.") from error
 
 
-def render_batch(transfer: str, objects: Iterable[BatchObject]) -> bytes:
-    return msgspec.json.encode(BatchResponse(transfer, tuple(objects)))
-
-
 def part_count(size: int, part_size: int) -> int:
     """Exactly as many parts as clients count: ceil(size / part_size)."""
     return -(-size // part_size)

@@ -40,6 +40,7 @@ from hubreg.mirror.sync import Mirror
 from hubreg.mirror.transport import Transport
 from hubreg.mirror.turns import Turns
 from hubreg.mirror.upstream import Calls
+from hubreg.mirror.upstreams import Upstreams
 from hubreg.store import upkeep
 from hubreg.store.blobs import Blobs
 from hubreg.store.db import Clock, Database, wall
@@ -63,6 +64,7 @@ class App:
     accounts: Accounts
     links: Links
     mirror: Mirror
+    upstreams: Upstreams
     repos: Repos
     snapshots: Snapshots
     content: Content
@@ -87,10 +89,10 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
     transport = Transport()
     try:
         secret = layout.read_secret()
-        admitted = Admitted(clock)
+        admitted, sealing = Admitted(clock), Sealing(secret)
         access = Access(config.anonymous, admitted)
         links = Links(secret, clock)
-        mirror = _mirror(db, access, admitted, Sealing(secret), clock, transport)
+        mirror = _mirror(db, access, admitted, sealing, clock, transport)
         snapshots = Snapshots(db, blobs, mirror)
         commits = Commits(db, access, blobs, snapshots, config)
         repos = Repos(db, access, blobs, commits, mirror)
@@ -107,6 +109,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             accounts=Accounts(db),
             links=links,
             mirror=mirror,
+            upstreams=Upstreams(db, sealing),
             repos=repos,
             snapshots=snapshots,
             content=Content(repos, snapshots, mirror),

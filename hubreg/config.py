@@ -47,6 +47,9 @@ class Config:
         "", "Addresses or networks, comma-separated, whose X-Forwarded-For, -Proto and -Host are believed."
     )
     anonymous: bool = _setting(True, "Whether public repos can be read without a token.")
+    upstream: str = _setting(
+        "", "URL of a Hub whose repos are mirrored: https://huggingface.co. More, and rules: hubreg mirror."
+    )
     ssl_certfile: str = _setting("", "Certificate chain (PEM); with it hubreg speaks https.")
     ssl_keyfile: str = _setting("", "Private key (PEM) of the certificate.")
     access_log: bool = _setting(True, "Whether each request is logged.")
@@ -71,6 +74,8 @@ class Config:
         self.proxies()
         if self.public_url and not _is_plain_url(self.public_url):
             raise Unusable(f"public_url must be a plain http(s) URL, not {self.public_url!r}.")
+        if self.upstream and not _is_plain_url(self.upstream):
+            raise Unusable(f"upstream must be a plain http(s) URL, not {self.upstream!r}.")
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise Unusable("ssl_certfile and ssl_keyfile are needed together.")
         if not 0 <= self.port <= 65535:

@@ -19,6 +19,7 @@ import typer
 from hubreg.api.asgi import make_app
 from hubreg.app import build
 from hubreg.config import Config
+from hubreg.identity.accounts import SYSTEM
 from hubreg.ops import directory
 from hubreg.server import supervisor
 from hubreg.server.logs import iso
@@ -45,9 +46,13 @@ def run(config: Config) -> int:
 
 
 async def sweep(config: Config) -> None:
-    """Remove the uploads in parts that nobody can go on with: their links have expired."""
+    """
+    Remove the uploads in parts that nobody can go on with, for their links have expired, and have the upstream that is
+    configured, or none.
+    """
     async with build(config, wall) as app:
         await app.uploads.sweep()
+        await app.upstreams.configure(SYSTEM, config.upstream)
 
 
 def settings(config: Config) -> ServeSettings:

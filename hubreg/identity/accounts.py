@@ -102,6 +102,11 @@ async def _add(
     if len(fullname) > _LONGEST or not fullname.isprintable():
         raise Invalid(f"A full name has at most {_LONGEST} printable characters.")
     taken = await accounts.find(tx, names.key(name))
+    if taken is not None and taken.kind == "mirror":
+        raise Conflict(
+            f"The name {name} is an upstream's: repos of {taken.name} are mirrored here.",
+            hint="Let nothing of it be mirrored (`hubreg mirror deny`), and choose another name.",
+        )
     if taken is not None:
         raise Conflict(f"The name {name} is taken by {taken.kind} {taken.name}.")
     await accounts.insert(

@@ -15,12 +15,14 @@ from hubreg.api.requests import Request
 from hubreg.errors import Invalid, InvalidCredentials, Refused, TooLarge
 from hubreg.formats import gitwire
 from hubreg.formats.gitwire import RECEIVE, UPLOAD, LsRefs
+from hubreg.hub.pushes import LARGEST
 from hubreg.hub.received import Received
 from hubreg.identity.access import require_user
 from hubreg.identity.credentials import token_of
 from hubreg.model import Action
 
 _BODY = 8 << 20  # bytes: the wants and haves of 150 000 commits
+_NOT_WHOLE = "The body is not one whole gzip stream."
 _UNCACHED = {
     "Cache-Control": "no-cache, max-age=0, must-revalidate",
     "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
@@ -62,7 +64,13 @@ async def push(request: Request) -> Response:
     """Commits, branches and tags from a git client (`git-receive-pack`)."""
     repo = await request.repo(Action.PROPOSE)
     async with request.app.pushes.receiving() as received:
-        await spool(request, _Inflating(received) if _is_compressed(request) else received)
+        if _is_compressed(request):
+            inflating = _Inflating(received)
+            # What is sent is bounded too: gzip's headers and empty blocks are bytes that make none.
+            await spool(request, inflating, limit=LARGEST)
+            inflating.close()
+        else:
+            await spool(request, received)
         report = await request.app.pushes.push(request.actor, repo, received)
     return Response(report, headers=_UNCACHED, media_type=f"application/x-{RECEIVE}-result")
 
@@ -93,16 +101,26 @@ def _inflated(request: Request, body: bytes) -> bytes:
         return body
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        body = stream.decompress(body, _BODY)
+        inflated = stream.decompress(body, _BODY + 1)
     except zlib.error as error:
         raise Invalid("The body is not gzip.") from error
-    if stream.unconsumed_tail:
+    if len(inflated) > _BODY:
         raise TooLarge(f"The request body is larger than {_BODY} bytes.")
-    return body
+    if not _is_whole(stream):
+        raise Invalid(_NOT_WHOLE)
+    return inflated
+
+
+def _is_whole(stream: zlib._Decompress) -> bool:
+    """Whether it has ended, and was all there is."""
+    return stream.eof and not stream.unused_data
 
 
 class _Inflating:
-    """A sink for a compressed push. What it makes is bounded by the sink behind it."""
+    """
+    A sink for a compressed push. What it makes is bounded by the sink behind it; what comes behind the stream makes
+    nothing, so nothing may. `close` it: raises `Invalid` for a stream that was cut off.
+    """
 
     def __init__(self, received: Received) -> None:
         self._received, self._stream = received, zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -111,7 +129,13 @@ class _Inflating:
         waiting = bytes(data)
         try:
             while waiting:
+                if self._stream.eof:
+                    raise Invalid(_NOT_WHOLE)
                 self._received.write(self._stream.decompress(waiting, 1 << 20))
                 waiting = self._stream.unconsumed_tail
         except zlib.error as error:
             raise Invalid("The body is not gzip.") from error
+
+    def close(self) -> None:
+        if not _is_whole(self._stream):
+            raise Invalid(_NOT_WHOLE)

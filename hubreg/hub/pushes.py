@@ -35,7 +35,7 @@ from hubreg.store.db import Database, Tx
 from hubreg.store.layout import Layout
 from hubreg.store.repos import Repo
 
-_PACK = 4 << 30  # bytes of the largest push
+LARGEST = 4 << 30  # bytes of the largest push
 _DECLINED = "pre-receive hook declined"  # how git hosts say that the reason is above
 
 
@@ -51,7 +51,7 @@ class Pushes:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Received]:
         """Somewhere to put the body of a push. Nothing of it is left when the block has been left."""
-        received = Received(self.layout.temporary(), _PACK)
+        received = Received(self.layout.temporary(), LARGEST)
         try:
             yield received
         finally:

@@ -45,7 +45,7 @@ def make_app(config: Config) -> ASGIApp:
     async def lifespan(receive: Receive, send: Send) -> None:
         nonlocal api
         await receive()
-        async with build(config) as app, caretaking(app.db, app.layout, config):
+        async with build(config) as app, caretaking(app.db, app.layout, config, app.uploads.sweep):
             api = Api(app)
             await send({"type": "lifespan.startup.complete"})
             await receive()

@@ -45,11 +45,11 @@ async def tree(request: Request) -> Response:
     repo = await request.repo(Action.READ)
     snapshot = await request.app.snapshots.at(repo, request.params["revision"])
     key = ("tree", repo.id, snapshot.commit, asked)
-    page = request.kept.get(key)
+    for_now = (key, request.app.db.version())
+    page = request.kept.get(key) or request.kept.get(for_now)
     if page is None:
         page, final = await _page(request, snapshot, asked)
-        if final:
-            request.kept.put(key, page)
+        request.kept.put(key if final else for_now, page)
     headers = {"Link": _next(request, snapshot, asked, page.cursor)} if page.cursor else None
     return answers.rendered(request, page, headers=headers)
 

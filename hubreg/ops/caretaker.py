@@ -1,8 +1,9 @@
 """
-The server's side of `ops.upkeep`: each worker looks now and then whether anything waits, and one of them starts the
-process that does it, with the server's own settings.
+What a server does beside its requests. Each worker looks now and then whether anything waits for `ops.upkeep`, and one
+of them starts the process that does it, with the server's own settings; and each removes, now and then, uploads that
+nobody can go on with.
 
-That process ends by itself when nothing is left, and when the worker that started it has gone, which it notices by the
+The process ends by itself when nothing is left, and when the worker that started it has gone, which it notices by the
 end of its standard input. Nothing of what it computes with is loaded here.
 """
 
@@ -13,7 +14,7 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,7 @@ log = logging.getLogger("hubreg.upkeep")
 _LOOK = 2.0  # seconds between two looks
 _PAUSE = 5.0  # seconds between two processes
 _MOST = 300.0  # the same after several that failed
+_SWEEP = 3600.0  # seconds between two sweeps
 _LINE = 1 << 16  # bytes
 
 
@@ -63,15 +65,31 @@ def step_back() -> None:
 
 
 @asynccontextmanager
-async def caretaking(db: Database, layout: Layout, config: Config) -> AsyncIterator[None]:
-    """While inside, what waits in rows is done."""
-    task = asyncio.ensure_future(Caretaker(db, layout, config).run())
+async def caretaking(
+    db: Database, layout: Layout, config: Config, sweep: Callable[[], Awaitable[int]]
+) -> AsyncIterator[None]:
+    """While inside, what waits in rows is done, and `sweep` is called, which tells how many uploads it removed."""
+    tasks = [
+        asyncio.ensure_future(Caretaker(db, layout, config).run()),
+        asyncio.ensure_future(sweeping(sweep)),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def sweeping(sweep: Callable[[], Awaitable[int]], every: float = _SWEEP) -> None:
+    """Until cancelled."""
+    while True:
+        await asyncio.sleep(every)
+        try:
+            if gone := await sweep():
+                log.info("removed %d uploads that nobody can go on with", gone)
+        except Exception:
+            log.exception("expired uploads could not be removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,7 @@ class Caretaker:
             if not await waits(self.db, self.config):
                 seen = version
             elif self._is_free():
-                failed = await self._spawn()
-                pause = min(2 * pause, _MOST) if failed else _PAUSE
+                pause = _PAUSE if await self._done() else min(2 * pause, _MOST)
                 await asyncio.sleep(pause)
 
     def _is_free(self) -> bool:
@@ -100,27 +117,37 @@ class Caretaker:
         with turn(self.layout) as ours:
             return ours
 
-    async def _spawn(self) -> bool:
-        """Run the process and put what it says into the log; whether it failed."""
+    async def _done(self) -> bool:
+        """Have it done. False where something failed, which the log then says: the next time may be better."""
+        try:
+            status, said = await self._spawn()
+        except Exception:
+            log.exception("upkeep failed")
+            return False
+        if status:
+            log.error("upkeep ended with status %d: %s", status, said)
+        return status == 0
+
+    async def _spawn(self) -> tuple[int, str]:
+        """Run the process and put what it tells into the log; its status, and what it said of a failure."""
         process = await asyncio.create_subprocess_exec(
             *command(self.config),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=_LINE,
+            start_new_session=True,  # Ctrl-C is for the server, which then ends this one
         )
         try:
             assert process.stdout is not None  # noqa: S101 a pipe, as asked for
             assert process.stderr is not None  # noqa: S101
-            said, _ = await asyncio.gather(process.stderr.read(_LINE), _listen(process.stdout))
+            said, _ = await asyncio.gather(process.stderr.read(), _listen(process.stdout))
             status = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if status:
-            log.error("upkeep ended with status %d: %s", status, said.decode("utf-8", "replace").strip())
-        return status != 0
+        return status, said[-_LINE:].decode("utf-8", "replace").strip()
 
 
 async def _listen(lines: asyncio.StreamReader) -> None:

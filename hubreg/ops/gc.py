@@ -5,9 +5,11 @@ The collector: removes what nothing refers to any more, beside a running server.
     remove    each thing in a transaction that looks once more (`store.garbage`); files after their rows
 
 What a repo holds is what its commits lead to, and large files that were sent to it in the last four weeks; commits stay
-as long as their repo, also those that no branch leads to any more. Xet's clients remember for weeks which xorbs are
-here, and an upload fails for good that counts on one that is not: a xorb stays for four weeks after it was sent or a
-client was told of it (XET 11), and with a virtual one the blob that it is part of.
+as long as their repo, also those that no branch leads to any more. What the mirror keeps, stays.
+
+Xet's clients remember for weeks which xorbs are here, and an upload fails for good that counts on one that is not: a
+xorb stays for four weeks after it was sent or a client was told of it (XET 11), and with a virtual one the blob that it
+is part of.
 
 A xorb is kept or removed as a whole: one chunk that is used keeps the others.
 """
@@ -97,6 +99,10 @@ class Collector:
         files = await garbage.files(self.db)
         found.objects = await garbage.objects(self.db, Millis(found.at - _ROWS))
         marks = await self._mark({file.oid: file for file, _ in files})
+        # Read after the holdings: what is fetched in between is in both.
+        fetched = await garbage.fetched(self.db)
+        for repo_id in await garbage.mirrored(self.db):
+            marks.large[repo_id] = fetched
         found.holdings = [
             holding
             for holding, since in holdings
@@ -110,7 +116,7 @@ class Collector:
         dropped, unmarked = set(found.holdings), set(found.files)
         held = {holding.sha256 for holding, _ in holdings if holding not in dropped}
         staying = await self._survey_xet(found, held)
-        needed = held | {file.sha256 for file, _ in files if file.oid not in unmarked}
+        needed = held | fetched | {file.sha256 for file, _ in files if file.oid not in unmarked}
         needed |= {xorb.plain_sha256 for xorb in staying if xorb.plain_sha256 is not None}
         before = (found.at - _FILES) / 1000
         found.blobs = [

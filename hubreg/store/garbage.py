@@ -37,6 +37,16 @@ async def holdings(db: Database) -> list[tuple[Holding, Millis]]:
     return [(Holding(*row[:3]), row[3]) for row in rows]
 
 
+async def mirrored(db: Database) -> set[int]:
+    """Repos that are an upstream's. They hold what the mirror keeps, whether a listing names it yet or not."""
+    return {row[0] for row in await db.scan("SELECT id FROM repos WHERE upstream_id IS NOT NULL")}
+
+
+async def fetched(db: Database) -> set[Sha256]:
+    """What the mirror keeps (`mirror.drop_blob`)."""
+    return {row[0] for row in await db.scan("SELECT sha256 FROM mirror_blobs")}
+
+
 async def trees(db: Database) -> dict[int, set[Oid]]:
     """The root trees of all commits, by repo."""
     found: dict[int, set[Oid]] = {}
@@ -109,10 +119,15 @@ async def unindexed(db: Database) -> set[Sha256]:
 
 
 async def remove_holding(tx: Tx, holding: Holding, before: Millis, seen_before: Millis) -> bool:
-    """A large file that a repo has held since before then and no commit names, unless one was made since."""
+    """
+    A large file that a repo has held since before then and no commit names, unless one was made since, or the mirror
+    has fetched it again for its repo.
+    """
     removed = await tx.run(
         "DELETE FROM lfs_objects WHERE repo_id = ? AND sha256 = ? AND created_at < ? AND NOT EXISTS"
-        " (SELECT 1 FROM files WHERE files.sha256 = lfs_objects.sha256 AND lfs = 1 AND seen_at >= ?)",
+        " (SELECT 1 FROM files WHERE files.sha256 = lfs_objects.sha256 AND lfs = 1 AND seen_at >= ?)"
+        " AND NOT EXISTS (SELECT 1 FROM repos JOIN mirror_blobs ON mirror_blobs.sha256 = lfs_objects.sha256"
+        " WHERE repos.id = lfs_objects.repo_id AND upstream_id IS NOT NULL)",
         holding.repo_id, holding.sha256, before, seen_before,
     )  # fmt: skip
     if removed:
@@ -177,5 +192,6 @@ async def is_referred_to(tx: Tx, sha256: Sha256) -> bool:
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM files WHERE sha256 = ?)"
         " OR EXISTS (SELECT 1 FROM lfs_objects WHERE sha256 = ?)"
         " OR EXISTS (SELECT 1 FROM xorbs WHERE plain_sha256 = ?)"
+        " OR EXISTS (SELECT 1 FROM mirror_blobs WHERE sha256 = ?)"
     )
-    return await tx.one(sql, sha256, sha256, sha256) is not None
+    return await tx.one(sql, sha256, sha256, sha256, sha256) is not None

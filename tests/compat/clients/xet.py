@@ -6,7 +6,7 @@ import sys
 
 from huggingface_hub import HfApi, constants, hf_hub_download
 
-assert not constants.HF_HUB_DISABLE_XET, "this client would not use Xet"
+assert not getattr(constants, "HF_HUB_DISABLE_XET", False), "this client would not use Xet"
 
 action, repo, path, *file = sys.argv[1:]
 if action == "up":

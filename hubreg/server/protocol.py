@@ -50,7 +50,7 @@ FILES_ONLY: dict[str, dict[str, object]] = {ZERO_COPY: {}}  # shared by all requ
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    head_bytes: int = 64 << 10  # request line and headers together
+    head_bytes: int = 64 << 10  # request line, headers and trailers together
     head_seconds: float = 30.0  # from a request's first byte (or from the connection) to the end of its head
     idle_seconds: float = 120.0  # a client that neither takes nor sends anything for so long is dropped
     discard_bytes: int = 64 << 20  # of a refused body, so that its client gets to read the refusal
@@ -184,8 +184,8 @@ class HubregProtocol(HttpToolsProtocol):
     discard = 0  # bytes of a refused body that are still to come
     discarded = 0
     reading_head = True
-    head = 0  # bytes of the current request's head that came after the piece it began in
-    fields = 0  # bytes of its URL and headers that the parser has told of
+    head = 0  # bytes since the piece in which the current request began or last brought bytes of its body
+    fields = 0  # bytes of its URL, headers and trailers that the parser has told of
     method = url = b""  # of the current request, as far as they have come
     fault = UNREADABLE
     head_timer: asyncio.TimerHandle | None = None
@@ -216,7 +216,12 @@ class HubregProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self.reading_head:
+        if self.head > self.limits.head_bytes:
+            # A head in pieces, or a trailer or what stands beside a chunk's length: what httptools has gathered of
+            # it so far it does not tell, and it gathers without end.
+            self.fault = TOO_LARGE
+            self.send_400_response("")
+        elif self.reading_head:
             self._watch_head()
         elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
             # The rest of a body that was refused: uvicorn has taken this for the next request.
@@ -225,11 +230,7 @@ class HubregProtocol(HttpToolsProtocol):
             )
 
     def _watch_head(self) -> None:
-        """A head in pieces: what httptools has gathered of it so far it does not tell."""
-        if self.head > self.limits.head_bytes:
-            self.fault = TOO_LARGE
-            self.send_400_response("")
-        elif self.head_timer is None:
+        if self.head_timer is None:
             self.head_timer = self.loop.call_later(self.limits.head_seconds, self.transport.abort)
 
     def on_message_begin(self) -> None:
@@ -243,7 +244,8 @@ class HubregProtocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        if self.reading_head:  # what trails a body is no header of the request (RFC 9110, 6.5.1)
+            super().on_header(name, value)
         self._count(len(name) + len(value))
 
     def _count(self, size: int) -> None:
@@ -269,6 +271,7 @@ class HubregProtocol(HttpToolsProtocol):
         self.reading_head = False
 
     def on_body(self, body: bytes) -> None:
+        self.head = 0
         self.body_seen += len(body)
         if self.cycle.response_complete and self.body_seen > self.limits.discard_bytes:
             self.transport.close()

@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +434,57 @@ async def test_a_head_behind_a_big_body() -> None:
         assert (await client.answer()).body == b"few"
         client.send(whole[-3000:])
         assert (await client.answer()).body == b"few"
+
+
+CHUNKED = request("POST", "/", transfer_encoding="chunked")
+
+
+async def reading(scope: Any, receive: Any, send: Any) -> None:
+    """An application that reads the body and says how many headers there were and how long the body was."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await answering(b"%d %d" % (len(scope["headers"]), size))(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("begun", "endless"),
+    [
+        (CHUNKED + b"1\r\n{\r\n0\r\nX: ", b"a" * 1000),
+        (CHUNKED + b"1\r\n{\r\n0\r\n", b"a" * 1000),
+        (CHUNKED + b"1\r\n{\r\n0\r\n", b"X: %s\r\n" % (b"a" * 995)),
+        (CHUNKED + b"1;", b"a" * 1000),
+        (CHUNKED + b"1\r\n{\r\n1;", b"a" * 1000),
+        (request("GET", "/"), b"\r\n" * 500),
+    ],
+    ids=["trailer value", "trailer name", "trailers", "chunk extension", "later extension", "empty lines"],
+)
+async def test_what_never_ends_outside_of_head_and_body(begun: bytes, endless: bytes) -> None:
+    """It is cut after as many bytes as a head may have: the parser would gather all of it."""
+    async with serving(reading, limits=Limits(head_bytes=8192)) as served, connected(served) as client:
+        client.send(begun)
+        sent = 0
+        with suppress(ConnectionError):
+            while not client.reader.at_eof() and sent < 1 << 20:
+                client.send(endless)
+                sent += len(endless)
+                await client.sent()
+                await asyncio.sleep(0.001)
+        await client.rest()
+        assert sent < 1 << 20
+        await served.empty()
+
+
+async def test_trailers_and_chunk_extensions_of_reasonable_size() -> None:
+    """A body may have very many of them in all; trailers do not become headers of the request."""
+    chunks = b"1;name=%s\r\n{\r\n" % (b"v" * 4000) * 50
+    whole = CHUNKED + chunks + b"0\r\nX-Sum: %s\r\n\r\n" % (b"1" * 4000)
+    async with serving(reading, limits=Limits(head_bytes=8192)) as served, connected(served) as client:
+        for pieces in (1, 100, 1000):
+            await trickle(client, whole, pieces)
+            assert (await client.answer()).body == b"2 50"
 
 
 @pytest.mark.parametrize(

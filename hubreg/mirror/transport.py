@@ -38,7 +38,7 @@ _LINE = 16 << 10  # bytes of one header: signed URLs have up to 4 KiB
 _HEADERS = 128
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0  # between two pieces of a body
-_READ = 1 << 20  # bytes that wait for us at most, twice: beyond it the connection is not read
+_READ = 256 << 10  # bytes that wait for us at most, twice: beyond it the connection is not read
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)$")
 
 

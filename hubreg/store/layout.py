@@ -13,6 +13,9 @@ Where everything is in a data directory:
         incoming/{random}   content on its way in; whatever a dead process left is swept at start
         incoming/{id}.parts a multipart upload; swept when it has expired
         incoming/{id}.done  the sha256 that its parts were found to have, once they are put together
+        flights/{key}.part  content on its way from upstream, with holes; the next start goes on with it
+        flights/{key}.state how far it has come
+        flights/{key}.wrong upstream sent something else under that name lately
 
 Paths are made here and nowhere else. The directories of `blobs/` and `xorbs/` are made once, so that publishing is
 durable with one sync of one directory.
@@ -84,11 +87,19 @@ class Layout:
     def done(self, upload_id: str) -> Path:
         return self.root / "incoming" / f"{upload_id}.done"
 
+    @property
+    def flights(self) -> Path:
+        return self.root / "flights"
+
+    def flight(self, key: str, what: str) -> Path:
+        return self.root / "flights" / f"{key}.{what}"
+
     def prepare(self) -> None:
         """Make what is missing, durably. Raises `Unusable` where that cannot be done."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.incoming.mkdir(mode=0o700, exist_ok=True)
+            self.flights.mkdir(mode=0o700, exist_ok=True)
             for parent in (self.blobs, self.xorbs):
                 parent.mkdir(mode=0o700, exist_ok=True)
                 for name in _FANOUT - set(os.listdir(parent)):

@@ -12,6 +12,7 @@ import typer
 from hubreg.cli.answers import answer, refusals, table
 from hubreg.cli.options import AsJson, ConfigFile, DataDirectory
 from hubreg.config import load
+from hubreg.formats import hubjson
 from hubreg.identity.accounts import SYSTEM, Accounts
 from hubreg.model import OrgRole, TokenRole
 from hubreg.ops import directory
@@ -24,6 +25,7 @@ users = typer.Typer(no_args_is_help=True, help="Users of this server.")
 orgs = typer.Typer(no_args_is_help=True, help="Organisations: names that users share.")
 tokens = typer.Typer(no_args_is_help=True, help="Access tokens: what clients send as HF_TOKEN.")
 
+UserName = Annotated[str, typer.Argument(help="The user.")]
 FullName = Annotated[
     str, typer.Option(metavar="TEXT", help="The name that people read. Default: NAME.", show_default=False)
 ]
@@ -31,12 +33,7 @@ FullName = Annotated[
 
 def on(data: Path | None, config_file: Path | None, use: Callable[[Accounts], Awaitable[T]]) -> T:
     """Do something with the accounts of a data directory, as its administrator."""
-    prepared = directory.prepare(load(config_file, {"data": data}), wall)
-    if prepared.token is not None:
-        typer.echo(
-            f"This directory is new: the token of its administrator is in {prepared.layout.admin_token}.",
-            err=True,
-        )
+    prepared = directory.existing(load(config_file, {"data": data}), wall)
 
     async def used() -> T:
         async with directory.opened(prepared.layout, wall) as db:
@@ -78,8 +75,41 @@ def list_users(data: DataDirectory = None, config: ConfigFile = None, as_json: A
         if as_json:
             answer("", [user_facts(user) for user in found], as_json=True)
         else:
-            rows = [(u.name, u.fullname, u.email, "administrator" if u.admin else "user") for u in found]
+            rows = [(u.name, u.fullname, u.email, _standing(u)) for u in found]
             table(("name", "full name", "e-mail", "is"), rows)
+
+
+def _standing(user: Account) -> str:
+    return ("administrator" if user.admin else "user") + (", disabled" if user.disabled else "")
+
+
+@users.command("disable")
+def disable_user(
+    name: UserName, data: DataDirectory = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """
+    Let a user's tokens open nothing any more, at once. What they own and did stays.
+    """
+    _set_disabled(name, True, data, config, as_json=as_json)
+
+
+@users.command("enable")
+def enable_user(
+    name: UserName, data: DataDirectory = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """
+    Take a `user disable` back: the same tokens work again.
+    """
+    _set_disabled(name, False, data, config, as_json=as_json)
+
+
+def _set_disabled(
+    name: str, disabled: bool, data: Path | None, config: Path | None, *, as_json: bool
+) -> None:
+    with refusals(as_json=as_json):
+        user = on(data, config, lambda accounts: accounts.set_disabled(SYSTEM, name, disabled=disabled))
+        text = f"{user.name} is {'disabled' if user.disabled else 'enabled'}."
+        answer(text, user_facts(user), as_json=as_json)
 
 
 @orgs.command("add")
@@ -133,6 +163,44 @@ def set_member(
         answer(f"{user} now has the role {role.value} in {org}.", facts, as_json=as_json)
 
 
+@orgs.command("members")
+def list_members(
+    org: Annotated[str, typer.Argument(help="The organisation.")],
+    data: DataDirectory = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    List the members of an organisation.
+    """
+
+    async def members(accounts: Accounts) -> list[tuple[Account, OrgRole]]:
+        return await accounts.members(await accounts.find(org, "org"))
+
+    with refusals(as_json=as_json):
+        found = on(data, config, members)
+        if as_json:
+            answer("", [{"user": user.name, "role": role.value} for user, role in found], as_json=True)
+        else:
+            table(("user", "role"), [(user.name, role.value) for user, role in found])
+
+
+@orgs.command("remove")
+def remove_member(
+    org: Annotated[str, typer.Argument(help="The organisation.")],
+    user: Annotated[str, typer.Argument(help="The user.")],
+    data: DataDirectory = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Take a user out of an organisation.
+    """
+    with refusals(as_json=as_json):
+        on(data, config, lambda accounts: accounts.remove_member(SYSTEM, org, user))
+        answer(f"{user} is no member of {org} any more.", {"org": org, "user": user}, as_json=as_json)
+
+
 @tokens.command("create")
 def create_token(
     user: Annotated[str, typer.Argument(help="Whose token.")],
@@ -153,5 +221,46 @@ def create_token(
         answer(token, facts, as_json=as_json)
 
 
+@tokens.command("list")
+def list_tokens(
+    user: UserName, data: DataDirectory = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """
+    List a user's tokens by their names. What they are is not kept: a lost one is revoked and made anew.
+    """
+    with refusals(as_json=as_json):
+        found = on(data, config, lambda accounts: accounts.tokens(user))
+        facts = [
+            {"name": token.name, "role": token.role.value, "created_at": hubjson.iso(token.created_at)}
+            for token in found
+        ]
+        if as_json:
+            answer("", facts, as_json=True)
+        else:
+            table(("name", "role", "made"), [tuple(fact.values()) for fact in facts])
+
+
+@tokens.command("revoke")
+def revoke_token(
+    user: UserName,
+    name: Annotated[str, typer.Argument(help="The token's name: `hubreg token list USER` shows it.")],
+    data: DataDirectory = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Let a token open nothing any more, at once.
+    """
+    with refusals(as_json=as_json):
+        on(data, config, lambda accounts: accounts.revoke_token(SYSTEM, user, name))
+        answer(f"The token {name} of {user} is revoked.", {"user": user, "name": name}, as_json=as_json)
+
+
 def user_facts(user: Account) -> dict[str, object]:
-    return {"name": user.name, "fullname": user.fullname, "email": user.email, "admin": user.admin}
+    return {
+        "name": user.name,
+        "fullname": user.fullname,
+        "email": user.email,
+        "admin": user.admin,
+        "disabled": user.disabled,
+    }

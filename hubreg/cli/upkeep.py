@@ -40,7 +40,7 @@ def run_upkeep(
     """
     with refusals(as_json=as_json or background):
         settings = load(config, flags)
-        directory.prepare(settings, wall)
+        directory.existing(settings, wall)
         if background:
             caretaker.step_back()
         asyncio.run(_work(settings, background=background, as_json=as_json or background))
@@ -93,7 +93,7 @@ def collect(
     commit, and chunks that Xet clients were told of. Beside a running server this may be used at any time.
     """
     with refusals(as_json=as_json):
-        prepared = directory.prepare(load(config, {"data": data}), wall)
+        prepared = directory.existing(load(config, {"data": data}), wall)
         done = asyncio.run(_collect(prepared.layout, dry_run=dry_run))
         facts = asdict(done)
         if as_json:
@@ -129,7 +129,7 @@ def epoch(
     goes on in the old one until it is started again.
     """
     with refusals(as_json=as_json):
-        prepared = directory.prepare(load(config, {"data": data}), wall)
+        prepared = directory.existing(load(config, {"data": data}), wall)
 
         async def change() -> int:
             async with directory.opened(prepared.layout, wall) as db:

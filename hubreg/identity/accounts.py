@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from hubreg.errors import AccountNotFound, Conflict, Invalid
+from hubreg.errors import AccountNotFound, Conflict, Invalid, NotFound
 from hubreg.formats import names
 from hubreg.identity.credentials import hash_token, new_token
 from hubreg.model import Actor, OrgRole, TokenRole
 from hubreg.store import accounts, log
-from hubreg.store.accounts import Account, Membership
+from hubreg.store.accounts import Account, Membership, Token
 from hubreg.store.db import Database, Reader, Tx
 
 SYSTEM = Actor(name="system", admin=True)
@@ -77,6 +77,40 @@ class Accounts:
             await log.append(
                 tx, actor, "org:member:set", organisation.name, user=member.name, role=role.value
             )
+
+    async def remove_member(self, actor: Actor, org: str, user: str) -> None:
+        """Take a user out of an organisation. Raises `AccountNotFound` where the user is none of its members."""
+        async with self.db.write() as tx:
+            organisation = await _find(tx, org, "org")
+            member = await _find(tx, user, "user")
+            if not await accounts.remove_member(tx, organisation.id, member.id):
+                raise AccountNotFound(f"{member.name} is no member of {organisation.name}.")
+            await log.append(tx, actor, "org:member:remove", organisation.name, user=member.name)
+
+    async def set_disabled(self, actor: Actor, user: str, *, disabled: bool) -> Account:
+        """
+        Whether a user's tokens are as good as none. What they own and did stays; so do the links that uploads are
+        sent to, until they expire.
+        """
+        async with self.db.write() as tx:
+            found = await _find(tx, user, "user")
+            if found.disabled is disabled:
+                return found
+            await accounts.set_disabled(tx, found.id, disabled)
+            await log.append(tx, actor, f"account:user:{'disable' if disabled else 'enable'}", found.name)
+            return await _find(tx, user, "user")
+
+    async def tokens(self, user: str) -> list[Token]:
+        """What is known of a user's tokens, oldest first; revoked ones are not among them."""
+        return await accounts.tokens_of(self.db, await self.find(user, "user"))
+
+    async def revoke_token(self, actor: Actor, user: str, name: str) -> None:
+        """From now on the token opens nothing. Raises `NotFound` where the user has none of that name."""
+        async with self.db.write() as tx:
+            owner = await _find(tx, user, "user")
+            if not await accounts.revoke_token(tx, owner.id, name):
+                raise NotFound(f"{owner.name} has no token named {name}.")
+            await log.append(tx, actor, "account:token:revoke", owner.name, name=name)
 
     async def create_token(self, actor: Actor, user: str, role: TokenRole, name: str) -> str:
         """A new token of a user. This is the only time that it can be read."""

@@ -50,9 +50,24 @@ def serving(config: Config, clock: Clock) -> Iterator[Prepared]:
         yield prepared
 
 
+def existing(config: Config, clock: Clock) -> Prepared:
+    """
+    `prepare`, where there is a data directory already. Raises `Unusable` where there is none: whoever mistyped its name
+    wants to know, and not to begin another one.
+    """
+    layout = Layout(config.data)
+    if not layout.database.exists():
+        raise Unusable(
+            f"There is no data directory at {layout.root}.",
+            hint="`hubreg serve` makes it; --data or HUBREG_DATA names another.",
+        )
+    return prepare(config, clock)
+
+
 def prepare(config: Config, clock: Clock) -> Prepared:
     """
-    The data directory, ready for somebody who works beside its server or without one. Raises `Unusable`.
+    The data directory, made where it is missing, for somebody who works beside its server or without one. Raises
+    `Unusable`.
 
     A directory that needs an upgrade gets it only while no server runs: under a running one the schema stays.
     """

@@ -96,6 +96,11 @@ async def set_member(tx: Tx, org_id: int, user_id: int, role: OrgRole) -> None:
     )  # fmt: skip
 
 
+async def remove_member(tx: Tx, org_id: int, user_id: int) -> bool:
+    """False where the user was none."""
+    return await tx.run("DELETE FROM members WHERE org_id = ? AND user_id = ?", org_id, user_id) > 0
+
+
 async def memberships(reader: Reader, user_id: int) -> list[Membership]:
     rows = await reader.all(
         f"SELECT {_COLUMNS}, members.role FROM members JOIN accounts ON accounts.id = members.org_id"  # noqa: S608
@@ -138,6 +143,25 @@ async def find_token(reader: Reader, hash_: str) -> Token | None:
 async def token_names(reader: Reader, user_id: int) -> list[str]:
     rows = await reader.all("SELECT name FROM tokens WHERE user_id = ? AND revoked_at IS NULL", user_id)
     return [row[0] for row in rows]
+
+
+async def tokens_of(reader: Reader, user: Account) -> list[Token]:
+    """Those that are not revoked, oldest first."""
+    rows = await reader.all(
+        "SELECT name, role, created_at FROM tokens WHERE user_id = ? AND revoked_at IS NULL ORDER BY id",
+        user.id,
+    )
+    return [Token(user, name, TokenRole(role), created_at) for name, role, created_at in rows]
+
+
+async def revoke_token(tx: Tx, user_id: int, name: str) -> bool:
+    """False where the user has none of that name."""
+    revoked = "UPDATE tokens SET revoked_at = ? WHERE user_id = ? AND name = ? AND revoked_at IS NULL"
+    return await tx.run(revoked, tx.now, user_id, name) > 0
+
+
+async def set_disabled(tx: Tx, user_id: int, disabled: bool) -> None:
+    await tx.run("UPDATE accounts SET disabled = ? WHERE id = ?", int(disabled), user_id)
 
 
 async def all_of(reader: Reader, kind: str) -> list[Account]:

@@ -10,6 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hubreg.cli.main import app
+from hubreg.config import Config
+from hubreg.ops import directory
+from hubreg.store.db import wall
 
 Hubreg = Callable[..., Result]
 
@@ -28,9 +31,15 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hubreg(data: Path) -> Hubreg:
-    """The command `hubreg` on `data`; what it is asked first makes the directory."""
+    """The command `hubreg` on `data`, which is there from its first call on."""
     runner = CliRunner(env={"HUBREG_DATA": str(data), "COLUMNS": "200", "TERM": "dumb"})
-    return lambda *words: runner.invoke(app, list(words))
+
+    def run(*words: str) -> Result:
+        if not data.exists():
+            directory.prepare(Config(data=data), wall)
+        return runner.invoke(app, list(words))
+
+    return run
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from hubreg.store.db import migrations
 Hubreg = Callable[..., Result]
 
 # Clients of the Hub and what they bring: nothing of hubreg loads these.
-FOREIGN = "huggingface_hub httpx httpx2 requests aiohttp torch hypothesis pydantic".split()
+FOREIGN = "huggingface_hub httpx httpx2 requests torch hypothesis pydantic".split()
 # What serving loads, and no other command does; what only `hubreg upkeep` does.
-SERVING = "numpy blake3 yaml starlette uvicorn httptools hubreg.app".split()
+SERVING = "aiohttp numpy blake3 yaml starlette uvicorn httptools hubreg.app".split()
 UPKEEP = "hubreg.ops.upkeep hubreg.ops.indexing hubreg.ops.cutters".split()
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from hubreg.errors import AccountNotFound, Conflict, HubregError, Invalid
+from hubreg.errors import AccountNotFound, Conflict, HubregError, Invalid, NotFound
 from hubreg.formats import chain
 from hubreg.identity.accounts import SYSTEM, Accounts
 from hubreg.model import OrgRole, TokenRole
@@ -158,3 +158,27 @@ async def test_an_account_that_is_not_there(accounts: Accounts) -> None:
     for kind, what in ((None, "user or organisation"), ("org", "organisation"), ("user", "user")):
         with pytest.raises(HubregError, match=f"There is no {what} named ann"):
             await accounts.find("ann", kind)
+
+
+async def test_what_is_taken_back(accounts: Accounts, db: Database) -> None:
+    """Each change is in the log once; what changes nothing is not."""
+    await accounts.add_user(SYSTEM, "ann")
+    await accounts.add_org(SYSTEM, "acme")
+    await accounts.set_member(SYSTEM, "acme", "ann", OrgRole.READ)
+    await accounts.create_token(SYSTEM, "ann", TokenRole.READ, "laptop")
+    before = len(await tags(db))
+    await accounts.remove_member(SYSTEM, "Acme", "Ann")
+    await accounts.revoke_token(SYSTEM, "Ann", "laptop")
+    for disabled in (True, True, False, False):
+        assert (await accounts.set_disabled(SYSTEM, "Ann", disabled=disabled)).disabled is disabled
+    with pytest.raises(AccountNotFound, match="ann is no member of acme"):
+        await accounts.remove_member(SYSTEM, "acme", "ann")
+    with pytest.raises(NotFound, match="ann has no token named laptop"):
+        await accounts.revoke_token(SYSTEM, "ann", "laptop")
+    assert await accounts.tokens("ann") == []
+    assert (await tags(db))[before:] == [
+        ("org:member:remove", "acme"),
+        ("account:token:revoke", "ann"),
+        ("account:user:disable", "ann"),
+        ("account:user:enable", "ann"),
+    ]

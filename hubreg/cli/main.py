@@ -11,6 +11,7 @@ import typer
 import hubreg
 from hubreg.cli.accounts import orgs, tokens, users
 from hubreg.cli.answers import answer
+from hubreg.cli.mirror import mirror
 from hubreg.cli.options import AsJson
 from hubreg.cli.serve import serve
 from hubreg.cli.upkeep import collect, run_upkeep, xet
@@ -27,6 +28,7 @@ app.command()(serve)
 app.add_typer(users, name="user")
 app.add_typer(orgs, name="org")
 app.add_typer(tokens, name="token")
+app.add_typer(mirror, name="mirror")
 app.command("upkeep")(run_upkeep)
 app.command("gc")(collect)
 app.add_typer(xet, name="xet")

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from hubreg.identity.accounts import SYSTEM
+from hubreg.model import RepoType
 from tests.fakehub import Repo, lfs
 from tests.mirror.conftest import NAME, Mirrored
 
@@ -323,6 +325,34 @@ async def test_modes(hub: Mirrored, model: Repo) -> None:
     hub.fake.forget()
     assert (await hub.get(INFO)).json()["sha"] == sha
     assert (await hub.get("/api/models/Org/Other")).headers["x-error-code"] == "RepoNotFound"
+    assert hub.calls() == 0
+
+
+async def test_a_pinned_name_stays(hub: Mirrored, model: Repo) -> None:
+    """Until it is let go."""
+    first = (await hub.get(INFO)).json()["sha"]
+    await hub.app.upstreams.pin(SYSTEM, RepoType.MODEL, NAME, "main", pinned=True)
+    second = model.commit({"x": b""}).id
+    hub.later(1000)
+    assert (await hub.get(INFO)).json()["sha"] == first
+    await hub.app.upstreams.pin(SYSTEM, RepoType.MODEL, NAME, "main", pinned=False)
+    hub.later(1000)
+    assert (await hub.get(INFO)).json()["sha"] == second
+
+
+async def test_the_setting(hub: Mirrored) -> None:
+    """`upstream` is one for everything; without it that one is asked no more, and what came from it stays."""
+    upstreams = hub.app.upstreams
+    await upstreams.remove(SYSTEM, "hub")
+    await upstreams.configure(SYSTEM, hub.fake.url + "/")
+    await upstreams.configure(SYSTEM, hub.fake.url)
+    sha = (await hub.get(INFO)).json()["sha"]
+    assert [(each.upstream.url, len(each.rules)) for each in await upstreams.all()] == [(hub.fake.url, 1)]
+    await upstreams.configure(SYSTEM, "")
+    hub.fake.forget()
+    hub.later(1000)
+    assert (await hub.get(INFO)).json()["sha"] == sha
+    assert (await hub.get("/api/models/Org/Other")).status_code == 401
     assert hub.calls() == 0
 
 

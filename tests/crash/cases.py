@@ -7,16 +7,24 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from hubreg import app as wiring
 from hubreg.app import App
 from hubreg.config import Config
 from hubreg.errors import Conflict
 from hubreg.formats import lfs
+from hubreg.formats.chunking import Chunker
 from hubreg.formats.commitlines import FileLine, Line
 from hubreg.hub.xet_uploads import Progress
-from hubreg.model import Actor, AddLfs, CommitHeader, DeleteFile, RepoType, Sha256
+from hubreg.model import Actor, AddLfs, CommitHeader, DeleteFile, Millis, RepoType, Sha256
+from hubreg.ops.gc import Collector
+from hubreg.ops.indexing import Indexing
+from hubreg.store import objects, upkeep
+from hubreg.store.db import wall
 from hubreg.store.repos import Repo
+from hubreg.store.upkeep import Unindexed
 from tests.xet_client import File, Term, Xorb, shard
 
 Told = Callable[..., None]
@@ -50,6 +58,21 @@ async def prepare(app: App, actor: Actor) -> None:
     repo = await app.repos.create(actor, RepoType.MODEL, None, "model")
     await app.commits.commit(actor, repo, "main", lines(FileLine("old.txt", b"old")))
     await upload(app, actor, lambda **_: None, b"held already")
+    await leave_behind(app, actor)
+
+
+async def leave_behind(app: App, actor: Actor) -> None:
+    """What a deleted repo held: a file, a blob with its virtual xorb, a stored xorb with a file of it."""
+    old = await app.repos.create(actor, RepoType.DATASET, None, "old")
+    await app.commits.commit(actor, old, "main", lines(FileLine("only.txt", b"only in the old one")))
+    async with app.blobs.create() as upload:
+        upload.write(b"an old large one")
+        kept = await upload.publish()
+    async with app.db.write() as tx:
+        await objects.add_large(tx, old.id, kept.sha256, kept.size)
+    await Indexing(app.db, app.layout, Chunker).index(Unindexed(kept.sha256, kept.size))
+    await send_by_xet(app, actor, old, b"left", b"behind")
+    await app.repos.delete(actor, old)
 
 
 async def commit(app: App, actor: Actor, told: Told) -> None:
@@ -161,9 +184,18 @@ async def offered(
 async def upload_by_xet(app: App, actor: Actor, told: Told) -> None:
     """A large file in two xorbs, one with a footer, and the commit that names it."""
     repo = await model(app, actor)
-    xorbs = [Xorb((b"first", b"second"), footer=b"XETBLOB" + bytes(9)), Xorb((b"third",))]
-    content = b"secondthird"
-    file = File((Term(xorbs[0], 1, 2), Term(xorbs[1], 0, 1)), sha256(content))
+    file, content = await send_by_xet(app, actor, repo, b"second", b"third")
+    told(xet=file.name, sha256=sha256(content))
+    made = await app.commits.commit(
+        actor, repo, "main", lines(AddLfs("xet.bin", sha256(content), len(content)))
+    )
+    told(commit=made.id, path="xet.bin", sha256=sha256(content))
+
+
+async def send_by_xet(app: App, actor: Actor, repo: Repo, second: bytes, third: bytes) -> tuple[File, bytes]:
+    """A file of two chunks of different xorbs."""
+    xorbs = [Xorb((b"first", second), footer=b"XETBLOB" + bytes(9)), Xorb((third,))]
+    file = File((Term(xorbs[0], 1, 2), Term(xorbs[1], 0, 1)), sha256(second + third))
     for xorb in xorbs:
         async with app.xet.uploads.receive(xorb.name) as incoming:
             incoming.write(xorb.body)
@@ -173,11 +205,36 @@ async def upload_by_xet(app: App, actor: Actor, told: Told) -> None:
     async with app.xet.uploads.scratch() as sent:
         sent.write(shard([file], xorbs))
         await app.xet.uploads.take(holder, sent, Progress())
-    told(xet=file.name, sha256=sha256(content))
-    made = await app.commits.commit(
-        actor, repo, "main", lines(AddLfs("xet.bin", sha256(content), len(content)))
-    )
-    told(commit=made.id, path="xet.bin", sha256=sha256(content))
+    return file, second + third
+
+
+async def index(app: App, actor: Actor, told: Told) -> None:
+    """The large file that is there, and another one, get their Xet hashes."""
+    await upload(app, actor, told, b"not yet indexed")
+    indexing = Indexing(app.db, app.layout, Chunker)
+    while (wanted := await upkeep.next_unindexed(app.db, 1)) is not None:
+        told(xet=await indexing.index(wanted), sha256=wanted.sha256)
+    for content in (b"held already", b"not yet indexed"):
+        made = await app.commits.commit(
+            actor, await model(app, actor), "main", lines(AddLfs("plain.bin", sha256(content), len(content)))
+        )
+        told(commit=made.id, path="plain.bin", sha256=sha256(content))
+
+
+async def collect(app: App, actor: Actor, told: Told) -> None:
+    """What the deleted repo held goes: files, a blob with its virtual xorb, a xorb, objects."""
+    wired: Any = wiring
+    blobs = wired.LocalBlobs(app.layout)
+    try:
+        collector = Collector(app.db, blobs, lambda: Millis(wall() + 100 * 24 * 3600 * 1000))
+        await collector.remove(await collector.survey())
+        await collector.remove(
+            await collector.survey()
+        )  # what only the rows of things led to that have just gone
+    finally:
+        blobs.close()
+    for content in (b"only in the old one", b"an old large one"):
+        told(gone=sha256(content))
 
 
 async def busy(app: App, actor: Actor, told: Told) -> None:
@@ -201,6 +258,8 @@ CASES: dict[str, Case] = {
         upload,
         upload_in_parts,
         upload_by_xet,
+        index,
+        collect,
         busy,
     )
 }

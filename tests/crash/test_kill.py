@@ -22,6 +22,7 @@ import pytest
 
 from hubreg.app import App, build
 from hubreg.formats import chain
+from hubreg.formats.terms import Terms
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import Actor, CommitId, EntryKind, RepoType
 from hubreg.ops import directory
@@ -146,10 +147,20 @@ async def check_files(app: App) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
     for hash_, tag, size in await app.db.all("SELECT hash, tag, size FROM xorbs WHERE plain_sha256 IS NULL"):
         assert app.layout.xorb(hash_, tag).stat().st_size == size
+    await check_xet(app)
     alive = await uploads.ids(app.db)
     for path in app.layout.incoming.iterdir():
         assert path.stem in alive
         assert path.suffix in (".parts", ".done")
+
+
+async def check_xet(app: App) -> None:
+    """Whatever is offered by Xet is what it is called, however it is kept: unverified content is never published."""
+    for hash_, sha256, size in await app.db.all("SELECT hash, sha256, size FROM xet_files"):
+        file = await xet.find_file(app.db, hash_)
+        assert file is not None
+        content = b"".join([part async for part in app.xet.uploads.xorbs.read(Terms(file.terms), 0, size)])
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
 
 
 async def check_log(app: App) -> None:
@@ -194,6 +205,10 @@ async def check_told(app: App, facts: dict[str, Any]) -> None:
     elif "xet" in facts:
         assert await xet.hashes(app.db, [facts["sha256"]]) == {facts["sha256"]: facts["xet"]}
         assert list(await objects.has_large(app.db, repo.id, [facts["sha256"]])) == [facts["sha256"]]
+    elif "gone" in facts:
+        assert not app.layout.blob(facts["gone"]).exists()
+        assert not await app.db.all("SELECT 1 FROM files WHERE sha256 = ?", facts["gone"])
+        assert await xet.hashes(app.db, [facts["gone"]]) == {}
     elif "ref" in facts:
         assert await repos.find_ref(app.db, repo.id, facts["ref"]) is not None
     elif "pull" in facts:

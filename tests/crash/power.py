@@ -38,6 +38,14 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """What is behind `size` is taken away."""
+
+    inode: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sync:
     inode: int
 
@@ -72,7 +80,7 @@ class Told:
 
 
 Name = Make | Move | Link | Remove
-Step = Name | Write | Sync | SyncNames | Told
+Step = Name | Write | Cut | Sync | SyncNames | Told
 State = dict[Path, bytes]
 
 
@@ -109,6 +117,10 @@ class Recorder(Disk):
         super().write(handle, data, offset)
         if data:
             self.steps.append(Write(self._inodes[handle], offset, bytes(data)))
+
+    def truncate(self, handle: int, size: int) -> None:
+        super().truncate(handle, size)
+        self.steps.append(Cut(self._inodes[handle], size))
 
     def sync(self, handle: int) -> None:
         super().sync(handle)
@@ -148,26 +160,30 @@ class Recorder(Disk):
 class _Contents:
     """What was written to one inode: for good, and since its last sync."""
 
-    safe: list[Write] = field(default_factory=list)
-    pending: list[Write] = field(default_factory=list)
+    safe: list[Write | Cut] = field(default_factory=list)
+    pending: list[Write | Cut] = field(default_factory=list)
 
     def outcomes(self) -> set[bytes]:
         """Every content that may be found."""
         found: set[bytes] = set()
         for fates in product(("there", "lost", "zeros"), repeat=len(self.pending)):
             data = bytearray()
-            for write in self.safe:
-                _put(data, write.offset, write.data)
-            for write, fate in zip(self.pending, fates, strict=True):
+            for change in self.safe:
+                _change(data, change)
+            for change, fate in zip(self.pending, fates, strict=True):
                 if fate != "lost":
-                    _put(data, write.offset, write.data if fate == "there" else bytes(len(write.data)))
+                    _change(data, change, zeros=fate == "zeros")
             found.add(bytes(data))
         return found
 
 
-def _put(data: bytearray, offset: int, part: bytes) -> None:
-    data.extend(bytes(max(0, offset - len(data))))
-    data[offset : offset + len(part)] = part
+def _change(data: bytearray, change: Write | Cut, *, zeros: bool = False) -> None:
+    if isinstance(change, Cut):
+        del data[change.size :]
+        return
+    part = bytes(len(change.data)) if zeros else change.data
+    data.extend(bytes(max(0, change.offset - len(data))))
+    data[change.offset : change.offset + len(part)] = part
 
 
 def crashes(steps: Sequence[Step], start: State | None = None) -> Iterator[State]:
@@ -193,7 +209,7 @@ def _replay(steps: Sequence[Step]) -> tuple[dict[int, _Contents], list[tuple[Nam
     names: list[tuple[Name, bool]] = []
     for step in steps:
         match step:
-            case Write(inode):
+            case Write(inode) | Cut(inode):
                 contents.setdefault(inode, _Contents()).pending.append(step)
             case Sync(inode):
                 kept = contents.setdefault(inode, _Contents())

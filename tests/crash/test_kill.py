@@ -147,6 +147,8 @@ async def check_files(app: App) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
     for hash_, tag, size in await app.db.all("SELECT hash, tag, size FROM xorbs WHERE plain_sha256 IS NULL"):
         assert app.layout.xorb(hash_, tag).stat().st_size == size
+    for (plain,) in await app.db.all("SELECT plain_sha256 FROM xorbs WHERE plain_sha256 IS NOT NULL"):
+        assert app.layout.blob(plain).exists()
     await check_xet(app)
     alive = await uploads.ids(app.db)
     for path in app.layout.incoming.iterdir():

@@ -1,5 +1,6 @@
 """
-A power cut behind any step of writing a blob or a secret: whatever somebody was told is whole, nothing is half there.
+A power cut behind any step of writing a blob, a xorb or a secret: whatever somebody was told is whole, nothing is half
+there.
 
 SIGKILL keeps what the kernel has; a power cut does not. `power.py` says what may be lost.
 """
@@ -16,7 +17,9 @@ import pytest
 from hubreg.model import Sha256
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
+from hubreg.store.xorbs import XorbUpload
 from tests.crash.power import Make, Move, Recorder, Remove, State, Step, Sync, SyncNames, Told, Write, crashes
+from tests.xet_client import Xorb
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +156,51 @@ async def test_a_start_after_the_cut(layout: Layout, tmp_path: Path) -> None:
             assert layout.blob(sha256(content)).read_bytes() == content
             layout.blob(sha256(content)).unlink()
         blobs.close()
+
+
+# xorbs
+
+
+async def send(layout: Layout, disk: Recorder) -> dict[Path, bytes]:
+    """Two xorbs, one of them with a footer that is not kept; each is told of when its row may be written."""
+    kept: dict[Path, bytes] = {}
+    for xorb in (Xorb((b"first", b"second"), footer=b"XETBLOB" + bytes(9)), Xorb((b"third",))):
+        upload = XorbUpload(layout, disk)
+        for at in range(0, len(xorb.body), 20):
+            upload.write(xorb.body[at : at + 20])
+        row = upload.finish(xorb.name)
+        path = layout.xorb(row.hash, row.tag)
+        kept[path] = xorb.body[: row.size]
+        disk.told(str(path))
+    return kept
+
+
+def check_xorbs(layout: Layout, state: State, told: set[str], kept: dict[Path, bytes]) -> None:
+    """Whatever is in its place is whole; what a row may name is there."""
+    there = {path: data for path, data in state.items() if layout.xorbs in path.parents}
+    assert all(kept[path] == data for path, data in there.items()), "a xorb is not what was sent"
+    assert told <= set(map(str, there)), "a row may name what is not there"
+
+
+async def test_a_xorb_through_a_power_cut(layout: Layout) -> None:
+    """Behind any step, in every state that the disk may be in then."""
+    disk = Recorder()
+    kept = await send(layout, disk)
+    for at in range(len(disk.steps) + 1):
+        told = {step.what for step in disk.steps[:at] if isinstance(step, Told)}
+        for state in crashes(disk.steps[:at]):
+            check_xorbs(layout, state, told, kept)
+
+
+@pytest.mark.parametrize("forgotten", ["sync", "sync_directory"])
+async def test_a_forgotten_sync_of_a_xorb_is_found(layout: Layout, forgotten: str) -> None:
+    """The model itself, again."""
+    disk = Recorder(forgotten)
+    kept = await send(layout, disk)
+    told = {step.what for step in disk.steps if isinstance(step, Told)}
+    with pytest.raises(AssertionError):
+        for state in crashes(disk.steps):
+            check_xorbs(layout, state, told, kept)
 
 
 # private files

@@ -413,7 +413,20 @@ class Mirror:
         """Files of a listing, by path and oid, with what is known of them and whether their content is here."""
         files = await mirror.files(self.db, repo.upstream_id or 0, [oid for _, oid in wanted])
         here = await mirror.blobs(self.db, sorted({file.sha256 for file in files.values() if file.sha256}))
+        await self._share(repo, {f.sha256: f.size for f in files.values() if f.lfs and f.sha256 in here})
         return [_entry(path, files[oid], here) for path, oid in wanted]
+
+    async def _share(self, repo: Repo, large: dict[Sha256, int]) -> None:
+        """
+        Content that came for another repo and is in this one too is this one's as well: who fetches it by Xet may have
+        what the repo holds.
+        """
+        held = await objects.has_large(self.db, repo.id, list(large)) if large else {}
+        missing = large.keys() - held.keys()
+        if missing:
+            async with self.db.write() as tx:
+                for sha256 in sorted(missing):
+                    await objects.add_large(tx, repo.id, sha256, large[sha256])
 
     async def landed(self, repo: Repo, entry: Entry, sha256: Sha256) -> None:
         """The content of a file has come, and was found to be what it should be."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hubreg.identity.accounts import SYSTEM
-from hubreg.model import RepoType
+from hubreg.model import ANONYMOUS, RepoType
 from tests.fakehub import Repo, lfs
 from tests.mirror.conftest import NAME, Mirrored
 
@@ -374,16 +374,30 @@ async def test_nobody_writes_to_a_mirrored_repo(hub: Mirrored, model: Repo) -> N
         assert (clone.status_code, "hf download" in clone.text) == (501, True)
 
 
+async def test_content_is_shared_by_what_came_from_upstream_only(hub: Mirrored, model: Repo) -> None:
+    """
+    A large file that came for one mirrored repo is here for another; one that only a hosted repo has is not: to name a
+    sha256 is no right to it.
+    """
+    other = hub.fake.model("Org/Other")
+    other.commit({"copy.bin": lfs(b"weights"), "secret.bin": lfs(b"secret")})
+    content = hub.app.content
+    found = await content.locate(ANONYMOUS, RepoType.MODEL, NAME, model.head(), "data/weights.bin")
+    hosted = (await hub.app.blobs.put([b"secret"]))[0]
+    assert found.entry.sha256 is not None
+    assert not found.entry.here
+    await hub.app.mirror.landed(found.repo, found.entry, found.entry.sha256)
+    copy = await content.locate(ANONYMOUS, RepoType.MODEL, "Org/Other", other.head(), "copy.bin")
+    assert (copy.entry.here, copy.entry.sha256) == (True, found.entry.sha256)
+    held = "SELECT COUNT(*) FROM lfs_objects WHERE sha256 = ?"
+    assert await hub.app.db.one(held, found.entry.sha256) == (2,)
+    secret = await content.locate(ANONYMOUS, RepoType.MODEL, "Org/Other", other.head(), "secret.bin")
+    assert (secret.entry.here, secret.entry.sha256) == (False, hosted.sha256)
+
+
 async def test_lists_show_what_is_here(hub: Mirrored) -> None:
     """A repo that was asked for is found."""
     assert (await hub.get("/api/models")).json() == []
     await hub.get(INFO)
     assert [row["id"] for row in (await hub.get("/api/models?search=model")).json()] == [NAME]
     assert [row["id"] for row in (await hub.get("/api/models?author=Org")).json()] == [NAME]
-
-
-async def test_a_file_whose_content_has_not_come(hub: Mirrored, model: Repo) -> None:
-    """It is said so, and not with a word that means that there is none."""
-    answer = await hub.get(f"/{NAME}/resolve/{model.head()}/config.json")
-    assert answer.status_code == 424
-    assert answer.headers["x-error-code"] == "UpstreamFailed"

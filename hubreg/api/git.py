@@ -10,7 +10,7 @@ import zlib
 
 from starlette.responses import Response, StreamingResponse
 
-from hubreg.api.bodies import read_body, spool
+from hubreg.api.bodies import read_body, spool, threaded
 from hubreg.api.requests import Request
 from hubreg.errors import Invalid, InvalidCredentials, Refused, TooLarge
 from hubreg.formats import gitwire
@@ -49,7 +49,7 @@ async def fetch(request: Request) -> Response:
     """Objects that a git client lacks (`git-upload-pack`), in a pack."""
     repo = await request.repo(Action.READ)
     body = _inflated(request, await read_body(request, _BODY))
-    asked = gitwire.parse_command(body) if _is_version_2(request) else gitwire.parse_fetch(body)
+    asked = await threaded(gitwire.parse_command if _is_version_2(request) else gitwire.parse_fetch, body)
     media_type = f"application/x-{UPLOAD}-result"
     if asked is None:
         return Response(b"", headers=_UNCACHED, media_type=media_type)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import enum
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from hubreg import __version__
-from hubreg.errors import Invalid
+from hubreg.errors import Invalid, TooLarge
 from hubreg.formats import pktline
 from hubreg.formats.pktline import Band, Decoder, Mark, Packet
 from hubreg.model import CommitId, Oid
@@ -32,6 +34,12 @@ _FETCHES = (
     " allow-tip-sha1-in-want allow-reachable-sha1-in-want no-progress"
 )
 _PUSHES = "report-status delete-refs side-band-64k ofs-delta atomic quiet"
+
+# What one request may say, beyond its bytes: gzip makes millions of lines of a few kB.
+_LINES = 200_000  # of a fetch: more haves than a body of reasonable size holds
+_HEAD_LINES = 100  # of a command of version 2, above its arguments
+_EXCLUDED = 1000  # refs whose history a fetch does not want
+_PREFIXES = 65_536  # of refs; from so many on git, too, tells of all
 
 _OID = re.compile(r"[0-9a-f]{40}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -86,20 +94,34 @@ class LsRefs:
 
 
 def render_refs(asked: LsRefs, refs: Sequence[Ref], head: str) -> bytes:
+    """The answer. Work for a thread, where there are many prefixes."""
+    begins = _Prefixes(asked.prefixes)
     lines = [
         f"{ref.oid} {HEAD}" + (f" symref-target:{head}" if asked.symrefs else "")
         for ref in refs
-        if ref.name == head and _begins(HEAD, asked)
+        if ref.name == head and HEAD in begins
     ]
     for ref in refs:
-        if _begins(ref.name, asked):
+        if ref.name in begins:
             peeled = f" peeled:{ref.commit}" if asked.peel and ref.tag else ""
             lines.append(f"{ref.oid} {ref.name}{peeled}")
     return b"".join(map(_line, lines)) + Mark.FLUSH.value
 
 
-def _begins(name: str, asked: LsRefs) -> bool:
-    return not asked.prefixes or name.startswith(asked.prefixes)
+class _Prefixes:
+    """The names that begin with one of the prefixes, or all if there is none. A look-up is a few steps of many."""
+
+    def __init__(self, prefixes: Iterable[str]) -> None:
+        self._shortest: list[
+            str
+        ] = []  # in order, and none begins with another: only the one before a name can fit
+        for prefix in sorted(prefixes):
+            if not (self._shortest and prefix.startswith(self._shortest[-1])):
+                self._shortest.append(prefix)
+
+    def __contains__(self, name: str) -> bool:
+        at = bisect_right(self._shortest, name)
+        return not self._shortest or (at > 0 and name.startswith(self._shortest[at - 1]))
 
 
 # --- fetching ---
@@ -169,6 +191,8 @@ class Fetch:
             case "deepen-since":
                 self.deepen = replace(self.deepen, since=_number(rest))
             case "deepen-not":
+                if len(self.deepen.excluding) == _EXCLUDED:
+                    raise Invalid(f"A fetch may exclude {_EXCLUDED} refs.")
                 self.deepen = replace(self.deepen, excluding=(*self.deepen.excluding, rest))
             case "deepen-relative":
                 self.deepen = replace(self.deepen, relative=True)
@@ -176,19 +200,26 @@ class Fetch:
                 return False
         return True
 
+    def settled(self) -> Fetch:
+        """The same, with nothing said twice."""
+        for ids in (self.wants, self.haves, self.shallow):
+            ids[:] = dict.fromkeys(ids)
+        return self
+
 
 def parse_command(body: bytes) -> LsRefs | Fetch | None:
-    """A request of version 2; None for one that says nothing. Raises `Invalid`."""
+    """A request of version 2; None for one that says nothing. Raises `Invalid`. Work for a thread, as all parsing."""
     packets = _packets(body)
-    head = [_text(packet) for packet in _until(packets, Mark.DELIM, Mark.FLUSH)]
+    head = [_text(p) for p in islice(_until(packets, Mark.DELIM, Mark.FLUSH), _HEAD_LINES + 1)]
     if not head:
         return None
-    lines = [_text(packet) for packet in _until(packets, Mark.FLUSH)]
+    if len(head) > _HEAD_LINES:
+        raise Invalid(f"A git command may have {_HEAD_LINES} lines above its arguments.")
     if any(line.startswith("object-format=") and line != "object-format=sha1" for line in head):
         raise Invalid("hubreg keeps SHA-1 repositories only.")
+    lines = (_text(packet) for packet in _until(packets, Mark.FLUSH))
     if "command=ls-refs" in head:
-        prefixes = tuple(line.removeprefix("ref-prefix ") for line in lines if line.startswith("ref-prefix "))
-        return LsRefs(prefixes, "peel" in lines, "symrefs" in lines)
+        return _ls_refs(lines)
     if "command=fetch" not in head:
         raise Invalid(f"hubreg does not know the git command {head[0][:100]!r}.")
     fetch = Fetch(Acks.SECTION, bands=True)
@@ -197,7 +228,13 @@ def parse_command(body: bytes) -> LsRefs | Fetch | None:
             fetch.include_tags = True
         elif not fetch.take(line) and line not in ("thin-pack", "no-progress", "ofs-delta"):
             raise Invalid(f"hubreg does not know how to fetch with {line[:100]!r}.")
-    return fetch
+    return fetch.settled()
+
+
+def _ls_refs(lines: Iterable[str]) -> LsRefs:
+    words = dict.fromkeys(lines)
+    prefixes = [word.removeprefix("ref-prefix ") for word in words if word.startswith("ref-prefix ")]
+    return LsRefs(tuple(prefixes) if len(prefixes) < _PREFIXES else (), "peel" in words, "symrefs" in words)
 
 
 def parse_fetch(body: bytes) -> Fetch | None:
@@ -216,7 +253,7 @@ def parse_fetch(body: bytes) -> Fetch | None:
             _take_abilities(fetch, words.split())
         if not fetch.take(line):
             raise Invalid(f"hubreg does not know how to fetch with {line[:100]!r}.")
-    return fetch if fetch.wants else None
+    return fetch.settled() if fetch.wants else None
 
 
 def _take_abilities(fetch: Fetch, words: Sequence[str]) -> None:
@@ -402,9 +439,13 @@ def _number(text: str) -> int:
 def _packets(body: bytes) -> Iterator[Packet]:
     decoder = Decoder(len(body))
     decoder.feed(body)
-    while (packet := decoder.next_packet()) is not None:
+    for _ in range(_LINES):
+        packet = decoder.next_packet()
+        if packet is None:
+            decoder.close()
+            return
         yield packet
-    decoder.close()
+    raise TooLarge(f"A git request may have {_LINES} lines.")
 
 
 def _until(packets: Iterator[Packet], *marks: Mark) -> Iterator[Packet]:

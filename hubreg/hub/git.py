@@ -76,7 +76,7 @@ class Git:
         """The same in version 2, where capabilities are no repo's business."""
         self.access.require(actor, Action.READ, repo)
         refuse_mirrored(repo)
-        return gitwire.render_refs(asked, await refs_of(self.db, repo), MAIN)
+        return await run_in(None, gitwire.render_refs, asked, await refs_of(self.db, repo), MAIN)
 
     # objects
 

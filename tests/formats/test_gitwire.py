@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +77,39 @@ def test_refs_by_prefix() -> None:
     ]  # fmt: skip
     assert texts(gitwire.render_refs(LsRefs(peel=True), REFS, MAIN))[-2] == f"{T} refs/tags/v1 peeled:{A}"
     assert texts(gitwire.render_refs(LsRefs(("refs/pr",)), REFS, MAIN)) == [f"{B} refs/pr/1", Mark.FLUSH]
+
+
+class Named(str):
+    """A ref's name that counts with how many others it was compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def startswith(self, prefix: str | tuple[str, ...], *within: Any) -> bool:
+        Named.compared += 1 if isinstance(prefix, str) else len(prefix)
+        return super().startswith(prefix, *within)
+
+
+def test_a_ref_is_compared_with_few_of_many_prefixes() -> None:
+    """So that what a request costs is not refs times prefixes; and the right ones are found all the same."""
+    refs = [Ref(Named(f"refs/heads/{n}/x"), CommitId(A)) for n in range(500)]
+    asked = LsRefs(
+        ("refs/heads/30/x", "refs/heads/30", "z", *(f"refs/heads/{n}/" for n in range(0, 60_000, 3)))
+    )
+    Named.compared = 0
+    told = texts(gitwire.render_refs(asked, refs, MAIN))
+    assert Named.compared <= 2 * len(refs)
+    right = [n for n in range(500) if n % 3 == 0 or f"{n}".startswith("30")]
+    assert told == [*(f"{A} refs/heads/{n}/x" for n in right), Mark.FLUSH]
+
+
+@given(st.lists(st.text("ab/", max_size=5), max_size=8), st.lists(st.text("ab/", max_size=7), max_size=8))
+def test_refs_by_any_prefixes(prefixes: list[str], names: list[str]) -> None:
+    """As `str.startswith` finds them."""
+    told = texts(
+        gitwire.render_refs(LsRefs(tuple(prefixes)), [Ref(name, CommitId(A)) for name in names], MAIN)
+    )
+    assert told[:-1] == [f"{A} {name}" for name in names if not prefixes or name.startswith(tuple(prefixes))]
 
 
 # fetching: what is asked
@@ -160,6 +196,63 @@ def test_any_bytes_may_come(body: bytes) -> None:
             parse(body)
         except HubregError:
             continue
+
+
+def test_a_fetch_excludes_as_many_refs_as_it_may() -> None:
+    """And no more: each of them is looked up, and its history walked."""
+    for parse, start in (
+        (gitwire.parse_command, lines("command=fetch", Mark.DELIM, f"want {A}")),
+        (gitwire.parse_fetch, lines(f"want {A}")),
+    ):
+        most = start + lines("deepen-not main") * 1000
+        fetch = parse(most + lines(Mark.FLUSH))
+        assert isinstance(fetch, Fetch)
+        assert len(fetch.deepen.excluding) == 1000
+        with pytest.raises(Invalid, match="1000"):
+            parse(most + lines("deepen-not main", Mark.FLUSH))
+
+
+def test_what_is_said_twice_counts_once() -> None:
+    """Whoever repeats a have gets no longer answer."""
+    words = lines(f"want {A}", f"want {B}", f"shallow {C}", f"have {C}", f"have {B}") * 1000
+    for fetch in (
+        gitwire.parse_command(lines("command=fetch", Mark.DELIM) + words),
+        gitwire.parse_fetch(words + lines(Mark.FLUSH)),
+    ):
+        assert isinstance(fetch, Fetch)
+        assert (fetch.wants, fetch.haves, fetch.shallow) == ([A, B], [C, B], [C])
+
+
+def test_so_many_prefixes_are_none() -> None:
+    """As for git, which tells of all refs then."""
+    start = lines("command=ls-refs", Mark.DELIM, "peel")
+    few = b"".join(lines(f"ref-prefix {n}") for n in range(65_535))
+    asked = gitwire.parse_command(start + few + lines(Mark.FLUSH))
+    assert isinstance(asked, LsRefs)
+    assert len(asked.prefixes) == 65_535
+    assert gitwire.parse_command(start + few + lines("ref-prefix x", Mark.FLUSH)) == LsRefs(peel=True)
+    assert gitwire.parse_command(start + lines("ref-prefix x") * 70_000) == LsRefs(("x",), peel=True)
+
+
+@pytest.mark.parametrize(
+    ("parse", "start", "line"),
+    [
+        (gitwire.parse_command, b"", b"0004"),
+        (gitwire.parse_command, b"", lines("agent=git/2")),
+        (gitwire.parse_command, lines("command=fetch", Mark.DELIM), b"0004"),
+        (gitwire.parse_command, lines("command=fetch", Mark.DELIM), lines("thin-pack")),
+        (gitwire.parse_command, lines("command=ls-refs", Mark.DELIM), lines("peel")),
+        (gitwire.parse_fetch, b"", b"0000"),
+        (gitwire.parse_fetch, lines(f"want {A}"), b"0000"),
+        (gitwire.parse_fetch, lines(f"want {A}", Mark.FLUSH), lines("done")),
+    ],
+)
+def test_not_all_that_a_small_gzip_can_say_is_read(
+    parse: Callable[[bytes], object], start: bytes, line: bytes
+) -> None:
+    """Hundreds of thousands of lines without meaning are refused."""
+    with pytest.raises(Invalid):
+        parse(start + line * 300_000)
 
 
 LINES = st.sampled_from(

@@ -34,6 +34,8 @@ from hubreg.identity.admitted import Admitted
 from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
 from hubreg.identity.sealing import Sealing
+from hubreg.mirror.contents import Contents
+from hubreg.mirror.flights import Flights
 from hubreg.mirror.rights import Rights
 from hubreg.mirror.sources import Sources
 from hubreg.mirror.sync import Mirror
@@ -65,6 +67,7 @@ class App:
     links: Links
     mirror: Mirror
     upstreams: Upstreams
+    arriving: Contents
     repos: Repos
     snapshots: Snapshots
     content: Content
@@ -110,6 +113,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             links=links,
             mirror=mirror,
             upstreams=Upstreams(db, sealing),
+            arriving=Contents(mirror, Flights(layout, plain), transport, plain),
             repos=repos,
             snapshots=snapshots,
             content=Content(repos, snapshots, mirror),
@@ -131,6 +135,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
         try:
             yield made
         finally:
+            await made.arriving.flights.close()
             await mirror.close()
     finally:
         await transport.close()

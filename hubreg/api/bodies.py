@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
@@ -174,6 +174,72 @@ class StreamBody(Response):
                 piece = await anext(self.content, b"") if self.left else b""
             if self.left and not gone.done():
                 raise Damaged("The content ended before its announced length.")
+
+
+class Arrival(Protocol):
+    """A file that is on its way here."""
+
+    @property
+    def descriptor(self) -> int: ...
+
+    def windows(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:
+        """Ranges that are there, one behind the other, each as soon as it is; read before the next is asked for."""
+        ...
+
+
+class ArrivingBody(Response):
+    """
+    A response whose body is the bytes from `start` up to `end` of a file of `size` bytes, sent as the file comes.
+
+    `arrival` is entered when the body is sent, never for HEAD. What it raises before there is a first byte is an
+    answer, later a cut connection.
+    """
+
+    def __init__(
+        self,
+        arrival: Callable[[], AbstractAsyncContextManager[Arrival]],
+        *,
+        size: int,
+        start: int,
+        end: int,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+    ) -> None:
+        self.arrival, self.start, self.end = arrival, start, end
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [*headers, (b"content-length", b"%d" % (end - start))]
+        if status == 206:
+            self.raw_headers.append((b"content-range", content_range(start, end, size).encode()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD" or self.start == self.end:
+            await send(begin)
+            await send({"type": "http.response.body"})
+            return
+        zero_copy = ZERO_COPY in scope.get("extensions", ())
+        async with self.arrival() as arrival:
+            windows = arrival.windows(self.start, self.end)
+            window = await anext(windows)
+            await send(begin)
+            async with _departures(receive) as gone:
+                while not gone.done():
+                    await self._send(arrival.descriptor, window, send, zero_copy=zero_copy)
+                    if window[1] == self.end:
+                        break
+                    window = await anext(windows)
+
+    async def _send(self, opened: int, window: tuple[int, int], send: Send, *, zero_copy: bool) -> None:
+        start, end = window
+        if zero_copy:
+            piece = {"file": opened, "offset": start, "count": end - start, "more_body": end < self.end}
+            await send({"type": ZERO_COPY, **piece})
+            return
+        for at in range(start, end, BATCH):
+            data = await threaded(os.pread, opened, min(BATCH, end - at), at)
+            more = at + len(data) < self.end
+            await send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 class PiecesBody(Response):

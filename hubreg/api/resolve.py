@@ -10,16 +10,18 @@ upstream said of a mirrored repo is good for a time only: until `expires`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from starlette.responses import Response
 
 from hubreg.api import xet
-from hubreg.api.bodies import FileBody, StreamBody
+from hubreg.api.bodies import Arrival, ArrivingBody, FileBody, StreamBody
 from hubreg.api.requests import Request
-from hubreg.errors import HubregError, UpstreamFailed
+from hubreg.errors import HubregError
 from hubreg.formats import conditional
 from hubreg.hub.content import Located
 from hubreg.model import Action, Millis, Sha256
@@ -59,7 +61,19 @@ class Finished:
     file's is read when it is first asked for. `user` is for the log.
     """
 
-    __slots__ = ("_blobs", "_content", "_sha256", "_size", "etag", "expires", "headers", "status", "user")
+    __slots__ = (
+        "_arrival",
+        "_blobs",
+        "_content",
+        "_distrusted",
+        "_sha256",
+        "_size",
+        "etag",
+        "expires",
+        "headers",
+        "status",
+        "user",
+    )
 
     def __init__(
         self,
@@ -73,7 +87,10 @@ class Finished:
         size: int = 0,
         etag: str = "",
         expires: Millis | None = None,
+        arrival: Callable[[], AbstractAsyncContextManager[Arrival]] | None = None,
+        distrusted: Callable[[], bool] | None = None,
     ) -> None:
+        self._arrival, self._distrusted = arrival, distrusted
         self.status, self.user, self.etag, self.expires = status, user, etag, expires
         self._content, self._blobs, self._sha256 = content, blobs, sha256
         self._size = size if content is None else len(content)
@@ -83,19 +100,29 @@ class Finished:
         """The response to a request with these headers. Raises `RangeUnsatisfiable`."""
         if self.etag and conditional.if_none_match(_text(headers.get(b"if-none-match")), self.etag):
             return _response(304, [header for header in self.headers if header[0] not in _OF_A_BODY])
-        if get and self._content is None and self._blobs is None and self._size:
-            raise UpstreamFailed("The content of this file has not been fetched from upstream.")
         asked = _text(headers.get(b"range")) if self.etag and get else None
         if asked is None or not conditional.if_range(_text(headers.get(b"if-range")), self.etag):
             return self._body(self.headers[:-1], 200, 0, self._size)
         piece = conditional.parse_range(asked, self._size)
-        if piece is not None:
+        if piece is not None and not self._must_begin_anew(piece):
             return self._body(self.headers[:-1], 206, *piece)
         more = [] if self._size else [(b"content-range", conditional.content_range(0, 0, 0).encode())]
         return self._body([*self.headers[:-1], *more], 200, 0, self._size)
 
+    def _must_begin_anew(self, piece: tuple[int, int]) -> bool:
+        """
+        Whether this is somebody who goes on with a file of which upstream sent wrong bytes lately: what they have may
+        be of those (PITFALLS 22).
+        """
+        goes_on = piece[0] > 0 and piece[1] == self._size
+        return goes_on and self._distrusted is not None and self._distrusted()
+
     def _body(self, headers: Raw, status: int, start: int, end: int) -> Response:
         status = status if self.status == 200 else self.status
+        if self._arrival is not None and self._size:
+            return ArrivingBody(
+                self._arrival, size=self._size, start=start, end=end, status=status, headers=headers
+            )
         if self._content is not None or self._blobs is None or self._sha256 is None:
             return FileBody(
                 self._content or b"", size=self._size, start=start, end=end, status=status, headers=headers
@@ -182,9 +209,15 @@ def _file(request: Request, found: Located, offer: Raw) -> Finished:
     if offer:
         linked = [(b"x-linked-etag", f'"{entry.etag}"'.encode()), (b"x-linked-size", b"%d" % entry.size)]
         headers += [*linked, *offer]
+    arriving = request.app.arriving
+    mirrored = found.repo.upstream_id is not None
     return Finished(
         200, headers, request.actor.name, blobs=request.app.blobs if entry.here else None, sha256=entry.sha256,
-        size=entry.size, etag=f'"{entry.etag}"', expires=found.freshness.expires,
+        size=entry.size, etag=f'"{entry.etag}"',
+        # What is not here yet will be in a moment: another answer then.
+        expires=found.freshness.expires if entry.here else Millis(0),
+        arrival=None if entry.here else partial(arriving.arriving, found.repo, found.commit, entry),
+        distrusted=partial(arriving.is_distrusted, entry) if mirrored else None,
     )  # fmt: skip
 
 

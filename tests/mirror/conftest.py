@@ -105,7 +105,7 @@ async def hub(app: App, fake: FakeHub, model: Repo, clock: Clock) -> Mirrored:
     """Everything is mirrored from the stand-in, as nobody."""
     sealing = Sealing(app.layout.read_secret())
     async with app.db.write() as tx:
-        kept = Upstream(0, "hub", fake.url)
+        kept = Upstream(0, "hub", fake.url, hosts=("127.0.0.2",))
         id_ = await mirror.put_upstream(tx, kept, sealing.seal("", sources.purpose("hub")))
         await mirror.add_rule(tx, RuleRow(0, "", "*", "mirror", id_, 60, 0))
     await app.accounts.add_user(SYSTEM, "ann")

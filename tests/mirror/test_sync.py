@@ -8,7 +8,8 @@ import pytest
 
 from hubreg.identity.accounts import SYSTEM
 from hubreg.model import ANONYMOUS, RepoType
-from tests.fakehub import Repo, lfs
+from hubreg.store.mirror import Upstream
+from tests.fakehub import FakeHub, Repo, lfs
 from tests.mirror.conftest import NAME, Mirrored
 
 pytestmark = pytest.mark.anyio
@@ -310,6 +311,28 @@ async def test_a_rename_upstream_takes_no_name_of_ours(hub: Mirrored, model: Rep
     hub.fake.rename(model, "ann/taken")
     hub.later(61)
     assert (await hub.get(INFO)).json()["id"] == NAME
+
+
+async def test_a_repo_is_of_one_upstream(hub: Mirrored, model: Repo) -> None:
+    """
+    PITFALLS 12: what is missing where it was found is looked for nowhere else; another upstream is asked for what the
+    first says it does not have, and not while the first cannot be asked.
+    """
+    with FakeHub() as second:
+        second.model(NAME).commit({"only-there.json": b"{}"}, id="c" * 40)
+        second.model("Org/There").commit({"x": b"x"})
+        await hub.app.upstreams.add(SYSTEM, Upstream(0, "second", second.url))
+        hub.fake.fail("*", 503, times=None)
+        assert (await hub.get("/api/models/Org/There")).status_code == 502
+        assert second.seen() == []
+        hub.fake.clear()
+        assert (await hub.get("/api/models/Org/There")).status_code == 200
+        second.forget()
+        assert (await hub.get(INFO)).json()["sha"] == model.head()
+        missing = await hub.head(f"/{NAME}/resolve/main/only-there.json")
+        assert (missing.status_code, missing.headers["x-error-code"]) == (404, "EntryNotFound")
+        assert (await hub.get(f"/api/models/{NAME}/revision/{second.model(NAME).head()}")).status_code == 404
+        assert second.seen() == []
 
 
 async def test_modes(hub: Mirrored, model: Repo) -> None:

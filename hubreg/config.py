@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from hubreg.errors import Unusable
 Network = IPv4Network | IPv6Network
 MIB = 1 << 20
 _KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+_OF_KUBERNETES = re.compile(
+    r"HUBREG_(?:SERVICE|PORT)_"
+)  # it tells every pod of a service that is named hubreg
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -122,12 +126,22 @@ def load(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Unusable(f"The configuration file {file} is not TOML: {error}.") from error
     environ = os.environ if environ is None else environ
-    known = {f"HUBREG_{setting.name.upper()}": setting.name for setting in fields(Config)}
-    values.update(
-        _typed({known[name]: text for name, text in environ.items() if name in known}, "environment")
-    )
+    values.update(_typed(_named(environ), "environment"))
     values.update(_typed({k: v for k, v in (flags or {}).items() if v is not None}, "command line"))
     return replace(Config(), **values)
+
+
+def _named(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings among all variables. One that only looks like a setting is a mistake that nobody would notice."""
+    known = {f"HUBREG_{setting.name.upper()}": setting.name for setting in fields(Config)}
+    for name in environ:
+        if name.startswith("HUBREG_") and name not in known and not _OF_KUBERNETES.match(name):
+            near = get_close_matches(name.removeprefix("HUBREG_").lower(), known.values(), 1)
+            raise Unusable(
+                f"environment: there is no setting {name}.",
+                hint=f"Is it HUBREG_{near[0].upper()}?" if near else f"There are: {', '.join(known)}.",
+            )
+    return {known[name]: text for name, text in environ.items() if name in known}
 
 
 def _is_plain_url(text: str) -> bool:

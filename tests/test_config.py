@@ -53,8 +53,26 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_other_variables_are_somebody_elses() -> None:
-    """Only names of settings count: a shell has many more."""
-    assert load(environ={"HUBREG_TYPO": "1", "HOST": "elsewhere", "hubreg_host": "lower"}) == Config()
+    """A shell has many more; and Kubernetes tells of a service that is called hubreg."""
+    environ = {"HOST": "elsewhere", "hubreg_host": "lower", "HUBREG": "x", "MY_HUBREG_PORT": "1"}
+    kubernetes = {"HUBREG_SERVICE_HOST": "10.0.0.1", "HUBREG_PORT_8080_TCP_ADDR": "10.0.0.1"}
+    assert load(environ={**environ, **kubernetes}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("HUBREG_WORKER", "Is it HUBREG_WORKERS?"),
+        ("HUBREG_DATA_DIR", "Is it HUBREG_DATA?"),
+        ("HUBREG_TRUSTED_PROXY", "Is it HUBREG_TRUSTED_PROXIES?"),
+        ("HUBREG_XYZZY", "There are: HUBREG_DATA, HUBREG_HOST, "),
+    ],
+)
+def test_a_variable_that_only_looks_like_a_setting_is_refused(name: str, hint: str) -> None:
+    """A typo would pass in silence, and the server would serve something else."""
+    with pytest.raises(Unusable, match=f"environment: there is no setting {name}") as refused:
+        load(environ={name: "1"})
+    assert refused.value.hint.startswith(hint)
 
 
 @pytest.mark.parametrize("text", ["1", "true", "TRUE", "yes"])

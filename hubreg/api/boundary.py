@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from hubreg.api.requests import Place
 from hubreg.config import Config
-from hubreg.errors import HubregError, StorageFull
+from hubreg.errors import EntryNotFound, HubregError, StorageFull
 from hubreg.formats import hubjson
 from hubreg.store.full import is_full
 
@@ -71,8 +71,8 @@ class Front:
             return Place(self._public, self.prefix)
         scheme, host = str(scope["scheme"]), headers.get(b"host", b"").decode("latin-1")
         if self._from_proxy(scope):
-            host = _first(headers, b"x-forwarded-host") or host
-            forwarded = _first(headers, b"x-forwarded-proto").lower()
+            host = _last(headers, b"x-forwarded-host") or host
+            forwarded = _last(headers, b"x-forwarded-proto").lower()
             scheme = forwarded if forwarded in ("http", "https") else scheme
         if not _HOST.fullmatch(host):
             host = _own(scope)
@@ -101,8 +101,9 @@ class Front:
         return _is_address(address) and any(ip_address(address) in network for network in self._proxies)
 
 
-def _first(headers: Mapping[bytes, bytes], name: bytes) -> str:
-    return headers.get(name, b"").decode("latin-1").split(",")[0].strip()
+def _last(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    # Proxies append: what stands before the last value may be the caller's own invention.
+    return headers.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
 
 
 def _is_address(text: str) -> bool:
@@ -197,6 +198,8 @@ def refusal(error: HubregError, place: Place, *, text: bool = False, git: bool =
     if error.status == 401:
         headers["WWW-Authenticate"] = GIT_CHALLENGE if git else CHALLENGE
     if text:
+        if isinstance(error, EntryNotFound):
+            headers["Accept-Ranges"] = "bytes"  # as the Hub says of what is not there, too
         return Response(message, error.status, headers, "text/plain; charset=utf-8")
     body: dict[str, object] = {"error": message, **({"hint": error.hint} if error.hint else {}), **error.body}
     if git:

@@ -49,7 +49,10 @@ _FIXED: Raw = [
     (b"x-content-type-options", b"nosniff"),
     (b"vary", b"Origin, Accept"),
 ]
-_PUBLIC = (b"cache-control", b"public, max-age=31536000, immutable")
+_PUBLIC = (
+    b"cache-control",
+    b"public, max-age=31536000, s-maxage=60, immutable",
+)  # docs/decisions/0013-shared-caches
 _PRIVATE = (b"cache-control", b"private, max-age=31536000, immutable")
 
 

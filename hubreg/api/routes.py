@@ -187,20 +187,23 @@ class Table:
 
     def find(self, method: str, path: str) -> tuple[Route, re.Match[str]]:
         """The first row that answers. Raises `NotFound`, or `MethodNotAllowed` where another method would do."""
-        method = "GET" if method == "HEAD" else method
+        wanted = "GET" if method == "HEAD" else method
         allowed: set[str] = set()
         for pattern, methods, route in self._rows:
             match = pattern.fullmatch(path)
             if match is None:
                 continue
-            if method in methods:
+            if wanted in methods:
                 return route, match
             allowed |= methods
         if not allowed:
             raise NotFound("Sorry, we can't find the page you are looking for.")
         allowed |= {"HEAD"} if "GET" in allowed else set()
-        headers = {"Allow": ", ".join(sorted(allowed))}
-        raise MethodNotAllowed(f"{method} is not allowed here.", headers=headers)
+        names = sorted(allowed)
+        raise MethodNotAllowed(
+            f"{method} is not allowed here, only {' and '.join(names)} {'is' if len(names) == 1 else 'are'}.",
+            headers={"Allow": ", ".join(names)},
+        )
 
 
 def parts(match: re.Match[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -73,6 +74,7 @@ def serve(make_app: Callable[[], App], settings: ServeSettings) -> int:
     `make_app` is called once in each worker. What its lifespan refuses with a `HubregError` is raised here,
     or, with several workers, logged in one line; so is an address that cannot be bound (`Unusable`).
     """
+    check_tls(settings)
     listener = bind(settings.host, settings.port)
     lines = Lines()
     configure(lines, settings.log_level)
@@ -86,6 +88,29 @@ def serve(make_app: Callable[[], App], settings: ServeSettings) -> int:
         return Parent(make_app, settings, listener, lines, announce).run()
     finally:
         listener.close()
+
+
+def check_tls(settings: ServeSettings) -> None:
+    """Raises `Unusable` with the name of the file that is missing, unreadable or something else."""
+    certificate, key = settings.ssl_certfile, settings.ssl_keyfile
+    for what, path in (("certificate", certificate), ("private key", key)):
+        if path is None:
+            continue
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise Unusable(f"The {what} {path} cannot be read: {error.strerror}.") from error
+    if certificate is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=str)  # "": nobody is asked on the terminal
+    except (ssl.SSLError, ValueError) as error:
+        raise Unusable(
+            f"{certificate} is no certificate in PEM, or {key or certificate} is not its private key.",
+            hint="The key must be there without a password.",
+        ) from error
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -156,6 +156,16 @@ async def test_a_trusted_proxys_headers_count(raises: Raises, connect: Connect) 
 
 
 @behind_a_proxy
+async def test_what_the_proxy_added_is_at_the_end(raises: Raises, connect: Connect) -> None:
+    """A proxy that appends to what the caller had sent is believed, and the caller is not."""
+    hub = connect(client=("10.1.2.3", 1))
+    forwarded = {"X-Forwarded-Host": "evil.example, hub.example", "X-Forwarded-Proto": "http,https"}
+    assert (await hub.get("/api/raise", headers=forwarded)).json()["base"] == "https://hub.example"
+    twice = [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Host", "hub.example")]
+    assert (await hub.get("/api/raise", headers=twice)).json()["base"] == "http://hub.example"
+
+
+@behind_a_proxy
 async def test_nonsense_from_a_trusted_proxy_does_not_count(raises: Raises, connect: Connect) -> None:
     """Neither a scheme that is none nor a host that is none."""
     hub = connect(client=("10.1.2.3", 1))
@@ -378,6 +388,15 @@ async def test_another_method_is_told_which_there_are(hub: Hub) -> None:
     assert response.status_code == 405
     assert response.headers["Allow"] == "GET, HEAD"
     assert response.headers["X-Error-Code"] == "MethodNotAllowed"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PATCH"])
+async def test_where_only_post_is_answered(hub: Hub, method: str) -> None:
+    """The sentence names the method that was asked with, and the one that would do."""
+    response = await hub.request(method, "/api/repos/move")
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "POST"
+    assert response.headers["X-Error-Message"] == f"{method} is not allowed here, only POST is."
 
 
 async def test_no_such_route(hub: Hub) -> None:

@@ -169,7 +169,10 @@ def test_newer_data_is_refused(data: Path, hubreg: Hubreg) -> None:
         ),
         (("--trusted-proxies", "10.0.0.0/99"), "hubreg: trusted_proxies: "),
         (("--ssl-certfile", "cert.pem"), "hubreg: ssl_certfile and ssl_keyfile are needed together."),
-        (("--ssl-certfile", "no.pem", "--ssl-keyfile", "no.pem"), "hubreg: The server cannot start: "),
+        (
+            ("--ssl-certfile", "no.pem", "--ssl-keyfile", "no.pem"),
+            "hubreg: The certificate no.pem cannot be read: ",
+        ),
         (("--host", "no.such.host.invalid"), "hubreg: Cannot listen on no.such.host.invalid"),
         (("--config", "no.toml"), "hubreg: The configuration file no.toml cannot be read"),
     ],

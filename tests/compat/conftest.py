@@ -3,7 +3,7 @@ Every test here runs an unmodified client in a process of its own against a live
 
 Without options, or with `--quick`, one load per client; `--full` for everything; `--vllm` for vLLM; `--xet-matrix` for
 every version of hf_xet. The environments come from `scripts/compat`. A client that is missing fails its tests when
-HUBREG_COMPAT_REQUIRED or CI is set, and skips them otherwise.
+COMPAT_REQUIRED or CI is set, and skips them otherwise.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from tests.compat.live import ENVIRONMENTS, Client, Hub, build_guard, require
 
-REQUIRED = bool(os.environ.get("HUBREG_COMPAT_REQUIRED") or os.environ.get("CI"))
+REQUIRED = bool(os.environ.get("COMPAT_REQUIRED") or os.environ.get("CI"))
 TEST_SECONDS = 900
 
 NewClient = Callable[..., Client]

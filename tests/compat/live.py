@@ -78,7 +78,7 @@ class Hub:
         self.log = folder / "stderr.log"
         self.url = ""
         beside = Path(sys.executable).with_name("hubreg")
-        self.executable = os.environ.get("HUBREG_COMPAT_EXECUTABLE", str(beside))
+        self.executable = os.environ.get("COMPAT_EXECUTABLE", str(beside))
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

@@ -199,9 +199,19 @@ def test_an_application_with_a_bug(start: Callable[..., Started], tmp_path: Path
 
 
 def test_a_certificate_that_is_none(start: Callable[..., Started], tmp_path: Path) -> None:
-    """It is a refusal like any other."""
+    """It is a refusal like any other, and names the file."""
     server = start(ssl_certfile=str(tmp_path / "file"), ssl_keyfile=str(tmp_path / "file"))
-    assert server.announced().startswith("refused: The server cannot start")
+    assert server.announced().startswith(f"refused: {tmp_path / 'file'} is no certificate in PEM, or ")
+    assert server.ended() == 2
+
+
+@pytest.mark.parametrize("missing", ["ssl_certfile", "ssl_keyfile"])
+def test_a_certificate_that_is_missing(start: Callable[..., Started], tmp_path: Path, missing: str) -> None:
+    """Which of the two files it is, is said."""
+    server = start(**{"ssl_certfile": str(PEM), "ssl_keyfile": str(PEM), missing: str(tmp_path / "none.pem")})
+    what = {"ssl_certfile": "certificate", "ssl_keyfile": "private key"}[missing]
+    said = f"refused: The {what} {tmp_path / 'none.pem'} cannot be read: No such file or directory."
+    assert server.announced().startswith(said)
     assert server.ended() == 2
 
 

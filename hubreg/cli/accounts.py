@@ -147,7 +147,7 @@ def set_member(
         OrgRole,
         typer.Option(
             help="read: sees private repos. contributor: also makes repos, and writes to their own."
-            " write: writes to all repos. admin: also deletes, moves, and changes settings."
+            " write: writes to all repos, makes, moves and deletes them. admin: the same."
         ),
     ],
     data: DataDirectory = None,

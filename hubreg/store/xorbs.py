@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _INDEXES = 16 << 20  # bytes of chunk indexes that are held: of some 400 xorbs
 _HASHED = 4 * CHUNK  # bytes of content that are hashed with one trip to a thread
-_SPANS = 256  # terms that are taken out of their packed form at once
+_SPANS = 256  # terms that are looked at without a pause, however small they are
 
 
 class XorbUpload:
@@ -233,17 +233,22 @@ class Xorbs:
     async def _batches(
         self, terms: Terms, start: int, end: int, limit: int
     ) -> AsyncIterator[Sequence[_Stretch]]:
-        """The stretches that make up a part of a file, as many together as unpack to `limit` bytes at most."""
+        """
+        The stretches that make up a part of a file, so many together that others get their turn: at most `_SPANS`, and
+        what unpacks to `limit` bytes at most.
+        """
         batch: list[_Stretch] = []
         size = 0
+        held: Held | None = None
         first, last = terms.covering(start, end)
         at = terms.begin(first)
         for number in range(first, last, _SPANS):
             for span in terms.part(number, min(last, number + _SPANS)):
-                held = await self.get(span.xorb)
+                if held is None or held.hash != span.xorb:
+                    held = await self.get(span.xorb)
                 skip = max(0, start - at)
                 for stretch in _stretches(held, span, skip, min(span.unpacked, end - at) - skip):
-                    if size + stretch.take > limit:
+                    if len(batch) == _SPANS or size + stretch.take > limit:
                         yield batch
                         batch, size = [], 0
                     batch.append(stretch)

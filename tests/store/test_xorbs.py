@@ -24,7 +24,7 @@ from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 from hubreg.store.xet import XetFile
 from hubreg.store.xetblobs import XetBlobs
-from hubreg.store.xorbs import Xorbs, pieces
+from hubreg.store.xorbs import Held, Xorbs, pieces
 from tests.xet_client import LZ4, PLAIN, Package, Xorb, package, sha256_of, some
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +151,42 @@ async def test_a_term_may_begin_and_end_inside_a_xorb(xorbs: Xorbs) -> None:
     terms = Terms(render_terms(rows))
     assert await read(xorbs, terms, 0, terms.size) == content
     assert await read(xorbs, terms, 40_000, len(content) - 7) == content[40_000:-7]
+
+
+class Watched(Xorbs):
+    """Xorbs that tell how often one was looked up, and how much was taken to a thread at once."""
+
+    def __init__(self, layout: Layout, db: Database) -> None:
+        super().__init__(layout, db)
+        self.found = 0
+        self.trips: list[int] = []
+
+    async def find(self, hash_: XetHash) -> Held | None:
+        self.found += 1
+        return await super().find(hash_)
+
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        if args and isinstance(args[-1], list):
+            self.trips.append(len(args[-1]))
+        return await super().in_thread(function, *args)
+
+
+async def test_tiny_terms_leave_others_their_turn(layout: Layout, db: Database) -> None:
+    """However little they unpack to, some hundred terms are looked at without a pause; their xorb is found once."""
+    xorb = Xorb(tuple(b"%04d" % number for number in range(8)))
+    watched = Watched(layout, db)
+    try:
+        await send(watched, xorb)
+        terms = Terms(render_terms([(xorb.hash, 4, at % 8, at % 8 + 1) for at in range(3000)]))
+        content = b"".join(b"%04d" % (at % 8) for at in range(3000))
+        watched.trips.clear()
+        assert await read(watched, terms, 2, len(content)) == content[2:]
+        assert await watched.sha256(terms) == sha256_of(content)
+        assert sum(watched.trips) == 6000
+        assert max(watched.trips) <= 256
+        assert watched.found == 2
+    finally:
+        watched.close()
 
 
 async def test_a_footer_is_dropped(xorbs: Xorbs, layout: Layout) -> None:

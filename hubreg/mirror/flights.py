@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from hubreg.errors import (
     HubregError,
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 HELD_BACK = 64 << 10  # bytes at the end of a file that nobody gets before all of it is known to be right
 _POLL = 0.01  # seconds between two looks at what another process fetches
 _DISTRUST = 3600  # seconds for which whoever has a part of a file may have a wrong one
-_KEPT = 86400  # seconds for which what has come of a file waits for somebody to go on
 _THREADS = 8
 _KINDS: dict[int, type[HubregError]] = {
     error.status: error
@@ -292,19 +290,3 @@ class Flights:
         with suppress(FileNotFoundError):
             return time.time() - self.layout.flight(wanted.key, "wrong").stat().st_mtime < _DISTRUST
         return False
-
-    def sweep(self) -> int:
-        """
-        Remove what nobody has gone on with for a day; how much that was. Only for a process that knows no other one
-        writes here: the server, at start, under its lock.
-        """
-        old = [path for path in self.layout.flights.iterdir() if time.time() - _touched(path) > _KEPT]
-        for path in old:
-            self.disk.remove(path)
-        return len(old)
-
-
-def _touched(path: Path) -> float:
-    with suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return time.time()

@@ -14,6 +14,7 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 from enum import IntEnum
 from pathlib import Path
 
@@ -25,6 +26,9 @@ _FACTS = struct.Struct("=QQ")  # the part's inode, the size
 _STATUS, _ERROR, _LENGTH, _MESSAGE = 16, 18, 20, 22
 _SHORT = struct.Struct("=H")
 _MESSAGE_BYTES = _HEAD - _MESSAGE
+
+
+_KEPT = 86400  # seconds for which what has come of a file waits for somebody to go on
 
 
 class Status(IntEnum):
@@ -187,3 +191,15 @@ class Growing:
                 self._wanted[number] = 0
             number = marks.find(1, number + 1)
         return found
+
+
+def sweep(directory: Path, disk: Disk) -> int:
+    """
+    Remove what nobody has gone on with for a day; how many files that was. Only for a process that knows no other one
+    writes here: the server, at start, under its lock.
+    """
+    since = time.time() - _KEPT
+    old = [path for path in directory.iterdir() if path.stat().st_mtime < since]
+    for path in old:
+        disk.remove(path)
+    return len(old)

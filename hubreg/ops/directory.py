@@ -18,8 +18,10 @@ from hubreg.config import Config
 from hubreg.errors import Unusable
 from hubreg.identity.accounts import Accounts
 from hubreg.identity.credentials import new_token
+from hubreg.mirror import growing
 from hubreg.store import accounts, uploads
 from hubreg.store.db import Clock, Database, migrate, schema
+from hubreg.store.disk import Disk
 from hubreg.store.layout import Layout
 from hubreg.store.local import LocalBlobs
 
@@ -47,6 +49,7 @@ def serving(config: Config, clock: Clock) -> Iterator[Prepared]:
     with _held(layout):
         prepared = _prepare(layout, clock)
         LocalBlobs(layout).sweep(alive=asyncio.run(_under_way(layout, clock)))
+        growing.sweep(layout.flights, Disk())
         yield prepared
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hubreg.errors import HubregError, StorageFull, UpstreamFailed, UpstreamUnreachable
+from hubreg.mirror import growing
 from hubreg.mirror.fetching import Wanted
 from hubreg.mirror.flights import HELD_BACK
 from hubreg.mirror.growing import SEGMENT
@@ -242,6 +244,18 @@ async def test_what_has_come_outlives_a_stop(tmp_path: Path, fake: FakeHub) -> N
     async with base(tmp_path / "data") as here:
         assert await got(here, fake, wanted) == SMALL.sha256
     assert fake.sent("model.safetensors") == SMALL.size - 2 * SEGMENT - 1000
+
+
+async def test_what_nobody_goes_on_with_is_swept(here: Base, fake: FakeHub) -> None:
+    """After a day; what is younger waits."""
+    layout = here.flights.layout
+    old, young = layout.flight("a-1", "part"), layout.flight("b-1", "part")
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    assert growing.sweep(layout.flights, Disk()) == 1
+    assert left(here) == [".part"]
+    assert young.exists()
 
 
 class FullDisk(Disk):

@@ -29,7 +29,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from hubreg.errors import Damaged, EntryNotFound, Invalid
+from hubreg.errors import Damaged, EntryNotFound, Invalid, TooLarge
 from hubreg.model import CommitId, GitCommit, Oid, Signature
 
 T = TypeVar("T")
@@ -170,6 +170,12 @@ class GitTag:
     message: str
 
 
+# Commits are shown in pages, and the graph of all of a repo's is read at once. Git itself knows no bounds.
+_TEXT = 1 << 20  # bytes of a commit or tag
+_PARENTS = 256
+_WHO = 4 << 10  # bytes of a name, an address and a date
+COMMIT_HEAD = 24 << 10  # bytes that hold tree, parents, author and committer of whatever `parse_commit` takes
+
 _SIGNATURE = re.compile(rb"([^<>\n]*?) ?<([^<>\n]*)> (-?[0-9]{1,18}) [+-][0-9]{4,6}")
 _OID = re.compile(rb"[0-9a-f]{40}")
 
@@ -187,13 +193,15 @@ def parse_commit(data: bytes) -> GitCommit:
     """
     What hubreg shows of a commit. Text that is not UTF-8 gets replacement characters.
 
-    Raises `Damaged` where tree, author or committer is missing or broken.
+    Raises `Damaged` where tree, author or committer is missing or broken, `TooLarge` for more than people write.
     """
     head = _Head(data, "commit")
     tree = Oid(head.oid(b"tree"))
     parents = []
     while head.next_is(b"parent"):
         parents.append(CommitId(head.oid(b"parent")))
+        if len(parents) > _PARENTS:
+            raise TooLarge(f"A commit may have {_PARENTS} parents.")
     author, committer = head.signature(b"author"), head.signature(b"committer")
     return GitCommit(tree, tuple(parents), author, committer, head.message)
 
@@ -219,6 +227,8 @@ class _Head:
 
     def __init__(self, data: bytes, kind: str) -> None:
         self._kind = kind
+        if len(data) > _TEXT:
+            raise TooLarge(f"A git {kind} may have {_TEXT} bytes.", hint="Put long texts into files.")
         head, blank, message = data.partition(b"\n\n")
         if not blank and not head.endswith(b"\n"):
             raise self._broken("its end")
@@ -240,7 +250,12 @@ class _Head:
         return value.decode()
 
     def signature(self, key: bytes) -> Signature:
-        found = _SIGNATURE.fullmatch(self.value(key))
+        value = self.value(key)
+        if len(value) > _WHO:
+            raise TooLarge(
+                f"The name and address of a git {self._kind}'s {key.decode()} may have {_WHO} bytes."
+            )
+        found = _SIGNATURE.fullmatch(value)
         if found is None:
             raise self._broken(key.decode())
         name, email, seconds = found.groups()

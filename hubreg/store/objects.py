@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hubreg.errors import Conflict
+from hubreg.formats.gitobjects import COMMIT_HEAD
 from hubreg.model import CommitId, Millis, Oid, Sha256
 from hubreg.store import upkeep
 from hubreg.store.db import Database, Reader, Row, Tx, marks
@@ -159,12 +160,15 @@ async def commits(reader: Reader, repo_id: int, ids: Sequence[str]) -> dict[str,
 
 
 async def every_commit(db: Database, repo_id: int) -> list[tuple[CommitId, bytes]]:
-    """All commits of a repo, also those that no ref leads to any more, as git has them."""
+    """
+    All commits of a repo, also those that no ref leads to any more, each as git begins it: tree, parents, author and
+    committer are there, the message may be cut.
+    """
     rows = await db.scan(
-        "SELECT commits.id, objects.data FROM commits JOIN objects ON objects.oid = commits.id"
+        "SELECT commits.id, substr(objects.data, 1, ?) FROM commits JOIN objects ON objects.oid = commits.id"
         " WHERE commits.repo_id = ?",
-        repo_id,
-    )
+        COMMIT_HEAD, repo_id,
+    )  # fmt: skip
     return [(id_, data) for id_, data in rows]
 
 

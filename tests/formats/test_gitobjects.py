@@ -7,14 +7,15 @@ import zlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubreg.errors import Damaged, EntryNotFound, HubregError, Invalid
+from hubreg.errors import Damaged, EntryNotFound, HubregError, Invalid, TooLarge
 from hubreg.formats.gitobjects import (
+    COMMIT_HEAD,
     EMPTY_TREE,
     EXECUTABLE,
     FILE,
@@ -40,6 +41,7 @@ from hubreg.formats.gitobjects import (
     render_tag,
     render_tree,
 )
+from hubreg.hub.ancestry import parse_node
 from hubreg.model import CommitId, GitCommit, Oid, Signature
 
 T = TypeVar("T")
@@ -394,6 +396,41 @@ def test_what_no_commit_can_hold_is_invalid(commit: GitCommit) -> None:
     """Nothing that a caller sends can add a line to a commit's head or make text that is not UTF-8."""
     with pytest.raises(Invalid):
         render_commit(commit)
+
+
+def most(**parts: Any) -> GitCommit:
+    """A commit as large as one may be, but for its message."""
+    long = Signature("n" * 2000, "a" * 2000, 1_700_000_000)
+    parents = tuple(CommitId(f"{n:040}") for n in range(256))
+    return replace(GitCommit(EMPTY_TREE, parents, long, long, ""), **parts)
+
+
+def test_the_largest_commit_and_tag() -> None:
+    """A MiB of text and 256 parents; what the graph of commits is made of then still stands at the beginning."""
+    data = render_commit(most())
+    whole = data + b"m" * ((1 << 20) - len(data))
+    assert len(parse_commit(whole).parents) == 256
+    assert parse_node(whole[:COMMIT_HEAD]) == parse_node(whole)
+    tag = GitTag(ONE, "commit", "v1", SOMEBODY, "")
+    rest = (1 << 20) - len(render_tag(tag))
+    assert len(parse_tag(render_tag(tag) + b"m" * rest).message) == rest
+    for parse, large in ((parse_commit, whole), (parse_tag, render_tag(tag) + b"m" * rest)):
+        with pytest.raises(TooLarge):
+            parse(large + b"m")
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        most(parents=(CommitId(ONE),) * 257),
+        most(author=Signature("n" * 5000, "", 1)),
+        most(committer=Signature("", "a" * 5000, 1)),
+    ],
+)
+def test_a_commit_with_a_head_that_is_too_large(commit: GitCommit) -> None:
+    """Too many parents, also if they are all the same, or a name that is a novel."""
+    with pytest.raises(TooLarge):
+        parse_commit(render_commit(commit))
 
 
 @few_with_git

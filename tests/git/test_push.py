@@ -7,6 +7,7 @@ import random
 import pytest
 
 from hubreg.errors import HubregError
+from hubreg.formats.gitobjects import COMMIT_HEAD
 from hubreg.hub.snapshots import Snapshot
 from hubreg.model import Entry, EntryKind
 from hubreg.store import objects, repos
@@ -236,6 +237,27 @@ async def test_files_that_are_too_large_are_refused(hub: Hub, live: Live, git: G
     clone.commit("and again", {"deep/large.dat": large + b"more"})
     assert "- deep/large.dat (ref: refs/heads/main)" in clone.fails("push", "origin", "main")
     assert (await hub.again(repo)).head == clone("rev-parse", "main~2")
+
+
+async def test_commits_and_tags_that_are_too_large_are_refused(hub: Hub, live: Live, git: Git) -> None:
+    """A message of a MiB is not shown in pages; a long one is kept, and is not read to learn how commits descend."""
+    repo, clone = await cloned(hub, live, git, "novels")
+    tree, head = clone("rev-parse", "HEAD^{tree}"), clone("rev-parse", "HEAD")
+    long = clone("commit-tree", tree, "-p", head, input_=b"A novel\n\n" + b"la " * 300_000)
+    clone("push", "--quiet", "origin", f"{long}:refs/heads/long")
+    rows = dict(await objects.every_commit(hub.app.db, repo.id))
+    assert set(rows) == {head, long}
+    assert max(map(len, rows.values())) <= COMMIT_HEAD
+    novel = b"A novel\n\n" + b"la " * 400_000
+    commit = clone("commit-tree", tree, "-p", head, input_=novel)
+    clone("tag", "-a", "novel", "-F", "-", head, input_=novel)
+    octopus = [clone("commit-tree", tree, "-m", f"{n}") for n in range(257)]
+    parents = [word for parent in octopus for word in ("-p", parent)]
+    merge = clone("commit-tree", tree, *parents, "-m", "merge")
+    for what, why in ((commit, "1048576"), ("refs/tags/novel", "1048576"), (merge, "256 parents")):
+        ref = what if what.startswith("refs/") else "refs/heads/x"
+        assert why in clone.fails("push", "origin", f"{what}:{ref}")
+    assert set(dict(await objects.every_commit(hub.app.db, repo.id))) == {head, long}
 
 
 async def test_who_may_push(hub: Hub, live: Live, git: Git) -> None:

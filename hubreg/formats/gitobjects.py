@@ -251,13 +251,13 @@ class _Head:
 
     def signature(self, key: bytes) -> Signature:
         value = self.value(key)
+        found = _SIGNATURE.fullmatch(value)
+        if found is None:
+            raise self._broken(key.decode())
         if len(value) > _WHO:
             raise TooLarge(
                 f"The name and address of a git {self._kind}'s {key.decode()} may have {_WHO} bytes."
             )
-        found = _SIGNATURE.fullmatch(value)
-        if found is None:
-            raise self._broken(key.decode())
         name, email, seconds = found.groups()
         return Signature(_shown(name), _shown(email), int(seconds))
 

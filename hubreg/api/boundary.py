@@ -171,7 +171,7 @@ def preflight(headers: Mapping[bytes, bytes]) -> Response:
 
 def known(error: Exception, request: str) -> HubregError:
     """The error as one of ours. What is not, or is our own failure, goes to the log and says nothing of itself."""
-    if is_full(error):
+    if is_full(error) or isinstance(error, StorageFull):
         log.error("%s: the disk is full: %s", request, error)
         return StorageFull(StorageFull.MESSAGE, hint="Whoever runs it has to make room.")
     if not isinstance(error, HubregError):

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hubreg.api import boundary
 from hubreg.app import App, build
 from hubreg.config import Config
 from hubreg.errors import StorageFull
@@ -146,3 +147,13 @@ async def test_a_full_database(hub: Hub, app: App) -> None:
         await tx.one("PRAGMA max_page_count = 1000000")
     again = await hub.post("/api/models/ann/model/commit/main", content=body, headers=NDJSON)
     assert again.status_code == 200
+
+
+@pytest.mark.parametrize("error", [StorageFull("noticed elsewhere"), OSError(errno.ENOSPC, "full")])
+def test_the_operator_hears_of_it(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever noticed it, and whatever the client is told."""
+    known = boundary.known(error, "PUT /lfs")
+    assert (type(known), known.message) == (StorageFull, StorageFull.MESSAGE)
+    assert [record.getMessage().startswith("PUT /lfs: the disk is full") for record in caplog.records] == [
+        True
+    ]

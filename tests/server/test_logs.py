@@ -153,6 +153,7 @@ def test_what_was_recorded_is_written_soon(output: tuple[Lines, Path]) -> None:
         while len(parsed(path)) <= n:
             threading.Event().wait(0.01)
     access.close()
+    assert [line["path"] for line in parsed(path)] == ["/0", "/1", "/2"]
 
 
 def test_when_nobody_reads_lines_are_counted(output: tuple[Lines, Path]) -> None:
@@ -200,11 +201,17 @@ def test_a_descriptor_that_does_not_block() -> None:
 
 
 def test_nobody_listens_any_more() -> None:
-    """A closed terminal is no reason to fail."""
+    """A closed terminal is no reason to fail, nor to keep the others waiting: the lock is let go."""
     reading, writing = os.pipe()
+    lines = Lines(writing)
     os.close(reading)
-    Lines(writing).write(b"said to nobody\n")
+    lines.write(b"said to nobody\n")
     os.close(writing)
+    reading, lines.descriptor = os.pipe()
+    lines.write(b"said to somebody\n")
+    assert os.read(reading, 100) == b"said to somebody\n"
+    os.close(reading)
+    os.close(lines.descriptor)
 
 
 # everything else that is logged

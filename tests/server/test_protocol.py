@@ -212,6 +212,10 @@ async def test_a_client_that_takes_nothing_is_dropped(file: Path, path: str) -> 
         client.send(request("GET", path))
         await client.head()
         await served.empty()
+        assert [(line.path, line.status) for line in served.lines] == [
+            (path.encode(), 200 if path == "/big" else 206)
+        ]
+        assert len(await client.rest()) < len(CONTENT)
 
 
 @pytest.mark.parametrize("then", ["keep-alive", "close"])

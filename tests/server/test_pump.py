@@ -226,8 +226,9 @@ async def test_closing_stops_everything(file: int, ends: Ends) -> None:
 
 
 async def test_a_loop_that_has_ended_first(file: int, ends: Ends) -> None:
-    """The thread outlives it: there is nobody to tell, and that is no failure."""
+    """The thread outlives it: there is nobody to tell, nothing is kept, and others are served as before."""
     pump = Pump()
+    before = set(os.listdir("/proc/self/fd"))
 
     def short_lived() -> None:
         async def begin() -> None:
@@ -236,7 +237,16 @@ async def test_a_loop_that_has_ended_first(file: int, ends: Ends) -> None:
         asyncio.run(begin())
 
     await asyncio.to_thread(short_lived)
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    transfer = pump.send(left.fileno(), file, 0, 5)
+    assert await transfer.done is Outcome.SENT
+    assert right.recv(5) == CONTENT[:5]
+    left.close()
+    right.close()
     pump.close()
+    assert not pump.transfers
+    assert not set(os.listdir("/proc/self/fd")) - before
 
 
 @pytest.mark.parametrize("bad", ["socket", "file"])

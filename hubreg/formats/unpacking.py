@@ -26,6 +26,7 @@ from hubreg.formats.gitobjects import object_oid
 from hubreg.formats.packs import CODES, KINDS, OFFSET_DELTA, REF_DELTA
 from hubreg.model import Oid
 
+OLDER_FIRST = "Push older commits first: git push REMOTE COMMIT:BRANCH."
 _CHECKSUM = 20  # bytes of SHA-1 at the end
 
 Read = Callable[[int, int], bytes]  # offset, length -> those bytes, fewer where they end
@@ -41,6 +42,11 @@ class Limits:
     )  # bytes of an object that is held in memory: every tree, commit, tag, delta, and what it makes
     work: int = 16 << 30  # bytes inflated and rebuilt, all together, each as often as it happens
     chain: int = 4096  # deltas upon each other; git makes 50, and 4095 where it is told to
+    tree: int = 8 << 20  # bytes of a tree: a folder of some 200 000 files; the Hub advises 10 000
+    entries: int = 32_000_000  # of all its trees, each counted once: 5000 versions of a folder of 5000 files
+    # That one commit may bring: trees that name one folder twice, 20 of them above each other, are a million.
+    paths: int = 2_000_000
+    elsewhere: int = 250_000  # objects that its trees name and that are not in the pack
 
 
 _UNNAMED = Oid("")
@@ -112,7 +118,7 @@ class Unpacker:
         if count > self._limits.objects:
             raise TooLarge(
                 f"A push may have {self._limits.objects} objects, this one has {count}.",
-                hint="Push older commits first: git push REMOTE COMMIT:BRANCH.",
+                hint=OLDER_FIRST,
             )
         at, end = self._start + 12, self._end - _CHECKSUM
         for _ in range(count):
@@ -253,7 +259,7 @@ class Unpacker:
         if self._work < 0:
             raise TooLarge(
                 "Unpacking this push is more work than this server does for one.",
-                hint="Push older commits first: git push REMOTE COMMIT:BRANCH.",
+                hint=OLDER_FIRST,
             )
 
     # deltas

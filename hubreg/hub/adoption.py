@@ -16,15 +16,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from hubreg.errors import Moved, TooLarge
 from hubreg.formats import commitlines, gitobjects, lastcommits
-from hubreg.formats.gitobjects import Folder
+from hubreg.formats.gitobjects import Folder, Loads, TreeEntry
+from hubreg.formats.unpacking import OLDER_FIRST
 from hubreg.hub import recording
 from hubreg.hub.ancestry import Node
 from hubreg.hub.commits import Commits, refuse_missing, require_large
 from hubreg.hub.frontpage import FrontPage
-from hubreg.hub.inspection import Brought
+from hubreg.hub.inspection import FOLDER_COST, Brought
 from hubreg.hub.received import Received
 from hubreg.hub.recording import Made
 from hubreg.hub.snapshots import Snapshot, Snapshots, Tree
@@ -42,41 +44,86 @@ _MOST = 500  # and how many
 _AT_ONCE = 4  # threads that keep files
 _TREE_ENTRIES = 50_000  # of cached trees, all together
 _SHOWN = 10  # files that a refusal names
+_PAUSE = 20_000  # entries that are looked at without letting others have a turn
+_AGAIN = 4  # how often what a push brings is looked at: with what was there before, for each parent, after renamings
+
+T = TypeVar("T")
 
 
 class Ahead(Snapshots):
-    """Snapshots of commits that are not recorded yet: their trees are in the pack, their lists in memory."""
+    """
+    Snapshots of commits that are not recorded yet: their trees are in the pack, their lists in memory.
 
-    def __init__(self, commits: Commits, received: Received) -> None:
+    Folders may be looked at by path until `most` entries were: what is cheap to send may be much to look at.
+    """
+
+    def __init__(self, commits: Commits, received: Received, most: int) -> None:
         super().__init__(commits.db, commits.blobs, commits.snapshots.mirror)
         self._received = received
         self._trees: Bounded[Oid, Tree] = Bounded(_TREE_ENTRIES, lambda tree: len(tree.entries) + 1)
         self.lists: dict[tuple[CommitId, str], bytes] = {}
-        self._asked = 0
+        self._left, self._since = most, 0
+
+    async def changed_folders(self, old: Oid | None, new: Oid) -> dict[str, Folder]:
+        """`gitobjects.changed_folders`; `TooLarge` where all of them together are too much."""
+        return await self.drive(self._paid(gitobjects.changed_folders(old, new)))
+
+    def _paid(self, work: Loads[T]) -> Loads[T]:
+        try:
+            wanted = next(work)
+            while True:
+                entries: tuple[TreeEntry, ...] = yield wanted
+                self._since += FOLDER_COST + len(entries)
+                self._left -= FOLDER_COST + len(entries)
+                if self._left < 0:
+                    raise TooLarge(
+                        "This push changes more files and folders than this server takes at once.",
+                        hint=OLDER_FIRST,
+                    )
+                wanted = work.send(entries)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def pause(self, entries: int) -> None:
+        """Let others have a turn, now and then. `entries`: how many were looked at."""
+        self._since += FOLDER_COST + entries
+        if self._since > _PAUSE:
+            self._since = 0
+            await asyncio.sleep(0)
 
     async def tree(self, oid: Oid) -> Tree:
-        self._asked += 1
-        if not self._asked % 50:
-            await asyncio.sleep(0)
+        await self.pause(0)
         found = self._trees.get(oid)
         if found is None:
             if oid not in self._received.objects:
                 return await super().tree(oid)
             found = Tree(gitobjects.parse_tree(await self._received.content(oid)))
             self._trees.put(oid, found)
+            self._since += len(found.entries)
         return found
 
     async def _last_ids(self, repo_id: int, commit: CommitId, folder: str) -> tuple[CommitId, ...] | None:
         data = self.lists.get((commit, folder))
-        return lastcommits.parse(data) if data else await super()._last_ids(repo_id, commit, folder)
+        key = (repo_id, commit, folder)
+        if data is None or self._last.get(key) is not None:
+            return await super()._last_ids(repo_id, commit, folder)
+        ids = lastcommits.parse(data)
+        self._last.put(key, ids)
+        return ids
 
 
 class Adoption:
-    """Of one push into one repo: `keep_files`, `prepare`, then `record` in a transaction."""
+    """
+    Of one push into one repo: `keep_files`, `prepare`, then `record` in a transaction. `paths` is how many it may
+    change beyond what it brings (`Limits.paths`).
+    """
 
-    def __init__(self, commits: Commits, repo: Repo, received: Received, brought: Brought) -> None:
+    def __init__(
+        self, commits: Commits, repo: Repo, received: Received, brought: Brought, paths: int
+    ) -> None:
         self._commits, self._repo, self._received, self._brought = commits, repo, received, brought
-        self._ahead = Ahead(commits, received)
+        self._ahead = Ahead(commits, received, paths + _AGAIN * brought.cost)
         self._files: dict[Oid, File] = {}
         self._known: list[File] = []  # files that have a row already, for another repo maybe
         self._rows: dict[CommitId, Commit] = {}
@@ -164,7 +211,9 @@ class Adoption:
     # commits
 
     async def prepare(self, main: CommitId | None) -> None:
-        """Work out all rows; and, if `main` is to move to a commit, as `facts` what it is to show."""
+        """
+        Work out all rows; and, if `main` is to move to a commit, as `facts` what it is to show. Raises `TooLarge`.
+        """
         for oids in self._batches(self._brought.trees):
             for oid, data in zip(oids, await self._received.contents(oids), strict=True):
                 await self._put(oid, "tree", data)
@@ -215,14 +264,12 @@ class Adoption:
         """For each folder that differs from every parent's, and for the root, its list of last commits."""
         parents = [await self._snapshot(parent) for parent in node.parents]
         before_it: list[Oid | None] = [base.tree for base in parents]
-        compared = [
-            await self._ahead.drive(gitobjects.changed_folders(tree, node.tree))
-            for tree in before_it or [None]
-        ]
+        compared = [await self._ahead.changed_folders(tree, node.tree) for tree in before_it or [None]]
         root = Folder((await self._ahead.tree(node.tree)).entries, frozenset())
         lists: dict[str, bytes] = {}
         for path in {"", *set.intersection(*(set(folders) for folders in compared))}:
             folder = compared[0].get(path, root)
+            await self._ahead.pause(len(folder.entries))
             rest = {entry.name for entry in folder.entries}
             before: dict[str, CommitId] = {}
             for base, folders in zip(parents, compared, strict=False):

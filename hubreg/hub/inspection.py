@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hubreg.errors import Damaged, Invalid
+from hubreg.errors import Damaged, Invalid, TooLarge
 from hubreg.formats import gitobjects, names
 from hubreg.formats.gitobjects import EMPTY_TREE, FOLDER, SUBMODULE, TreeEntry
+from hubreg.formats.unpacking import OLDER_FIRST, Limits
 from hubreg.hub.ancestry import Ancestry, Node
 from hubreg.hub.packing import Packing
 from hubreg.hub.received import Received
@@ -24,19 +25,23 @@ from hubreg.model import CommitId, Oid
 from hubreg.store import objects, repos
 from hubreg.store.db import Database
 from hubreg.store.repos import Repo
+from hubreg.store.threads import run_in
 
 T = TypeVar("T")
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999: dates beyond it cannot be shown
 _BATCH = 500
 _DEEP = 700  # characters of a folder's path, from which on a name in it may be too much
+_SMALL = 32 << 10  # bytes of a tree that the event loop may look at by itself
+_REMEMBERED = 250_000  # entries and names, to be passed over when they are seen again
+FOLDER_COST = 16  # what a folder takes, beside what an entry of it does
 
 
 @dataclass(slots=True)
 class Brought:
     """
     What is new. `commits` have their parents before them; `trees` and `files` are by oid, a file with the first path
-    at which it was seen; `tips` is what each new value of a ref leads to.
+    at which it was seen; `tips` is what each new value of a ref leads to. `cost` is of all trees, in entries.
     """
 
     commits: dict[CommitId, Node] = field(default_factory=dict)
@@ -44,6 +49,7 @@ class Brought:
     trees: list[Oid] = field(default_factory=list)
     files: dict[Oid, str] = field(default_factory=dict)
     tips: dict[Oid, CommitId] = field(default_factory=dict)
+    cost: int = 0
 
 
 class Holdings:
@@ -95,16 +101,30 @@ class Holdings:
         return (await objects.contents(self._db, [oid]))[oid]
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A tree whose folders are being looked at: those that are in the pack, as often as it names them."""
+
+    oid: Oid
+    cost: int
+    folders: list[Oid]
+
+
+_Waiting = tuple[Oid, str, str]  # a tree that is to be looked at, the folder that names it, its name there
+
+
 class Inspection:
     """One push. `run` it once."""
 
-    def __init__(self, holdings: Holdings, received: Received) -> None:
-        self._holdings, self._received = holdings, received
+    def __init__(self, holdings: Holdings, received: Received, limits: Limits) -> None:
+        self._holdings, self._received, self._limits = holdings, received, limits
         self._brought = Brought()
         self._looked: set[Oid] = set()  # trees
-        self._entries: set[TreeEntry] = set()  # that were seen, in whatever tree
+        self._costs: dict[Oid, int] = {}  # of trees with all that is new below them, by path
+        self._open = 0  # the cost of those that are opened, one inside the other
+        self._entries: set[TreeEntry] = set()  # that were seen lately, in whatever tree
         self._names: set[str] = set()  # that are good
-        self._elsewhere: dict[Oid, str] = {}  # what is not in the pack, by the path that names it
+        self._elsewhere: dict[Oid, tuple[str, str]] = {}  # what is not in the pack, by folder and name
 
     async def run(self, tips: Iterable[Oid]) -> Brought:
         """Raises `Invalid` and its kind for the first thing that is wrong."""
@@ -119,7 +139,7 @@ class Inspection:
             await asyncio.sleep(0)
         missing = await self._holdings.lacking(self._elsewhere.keys())
         for oid in missing:
-            raise Invalid(f"The push lacks the object {oid} ({self._elsewhere[oid] or 'a folder'}).")
+            raise Invalid(f"The push lacks the object {oid} ({_below(*self._elsewhere[oid]) or 'a folder'}).")
         return self._brought
 
     async def _peel(self, tip: Oid) -> CommitId:
@@ -172,53 +192,118 @@ class Inspection:
         return Node(commit.tree, commit.parents, commit.committer.seconds)
 
     async def _look_at_tree(self, root: Oid) -> None:
-        waiting = [(root, "")]
+        waiting: list[_Waiting | _Opened] = [(root, "", "")]
         while waiting:
-            oid, path = waiting.pop()
-            if oid in self._looked:
+            step = waiting.pop()
+            if isinstance(step, _Opened):
+                self._close(step)
                 continue
-            self._looked.add(oid)
-            packed = self._received.objects.get(oid)
-            if packed is None:
-                self._elsewhere.setdefault(oid, path)
-                continue
-            if packed.kind != "tree":
-                raise Invalid(f"{path or 'Its root'} should be a folder and is a {packed.kind}.")
-            self._brought.trees.append(oid)
-            if not len(self._brought.trees) % 50:
-                await asyncio.sleep(0)
-            entries = _parsed(oid, gitobjects.parse_tree, await self._received.content(oid))
-            for entry in self._new(entries):
-                at = f"{path}/{entry.name}" if path else entry.name
-                self._check_path(path, entry.name, at)
-                if entry.mode == FOLDER:
-                    waiting.append((entry.oid, at))
-                else:
-                    self._look_at_file(entry, at)
+            oid, folder, name = step
+            if oid not in self._looked:
+                self._looked.add(oid)
+                if self._is_new_tree(oid, folder, name):
+                    opened, found = await self._open_tree(oid, _below(folder, name))
+                    waiting.append(opened)
+                    waiting += found
+
+    def _is_new_tree(self, oid: Oid, folder: str, name: str) -> bool:
+        packed = self._received.objects.get(oid)
+        if packed is None:
+            self._want(oid, folder, name)
+            return False
+        if packed.kind != "tree":
+            raise Invalid(f"{_below(folder, name) or 'Its root'} should be a folder and is a {packed.kind}.")
+        if packed.size > self._limits.tree:
+            raise TooLarge(
+                f"{_below(folder, name) or 'Its root'} has more entries than a folder may have here.",
+                hint="Put the files into several folders.",
+            )
+        return True
+
+    async def _open_tree(self, oid: Oid, path: str) -> tuple[_Opened, list[_Waiting]]:
+        self._brought.trees.append(oid)
+        if not len(self._brought.trees) % 50:
+            await asyncio.sleep(0)
+        data = await self._received.content(oid)
+        if len(data) <= _SMALL:
+            return self._look_into(oid, path, data)
+        return await run_in(None, self._look_into, oid, path, data)
+
+    def _look_into(self, oid: Oid, path: str, data: bytes) -> tuple[_Opened, list[_Waiting]]:
+        entries = _parsed(oid, gitobjects.parse_tree, data)
+        cost = FOLDER_COST + len(entries)
+        self._brought.cost += cost
+        if self._brought.cost > self._limits.entries:
+            raise TooLarge("The folders of this push have more entries than one may have.", hint=OLDER_FIRST)
+        self._open += cost
+        self._require_few_paths(self._open)
+        for entry in self._new(entries):
+            self._check_path(path, entry.name)
+            if entry.mode != FOLDER:
+                self._look_at_file(entry, path)
+            elif entry.oid not in self._received.objects:
+                self._want(entry.oid, path, entry.name)
+        # All of them, new here or not: what a tree costs is known when all that is below it is.
+        names = {e.oid: e.name for e in entries if e.mode == FOLDER and e.oid in self._received.objects}
+        folders = [e.oid for e in entries if e.oid in names]
+        return _Opened(oid, cost, folders), [(o, path, n) for o, n in names.items() if o not in self._looked]
+
+    def _close(self, opened: _Opened) -> None:
+        """
+        Add up what is below a tree, by path, as everybody will see it who looks at the commit, and as `hub.adoption`
+        does: by oid, a commit of a thousand trillion paths is a kilobyte.
+        """
+        self._open -= opened.cost
+        self._costs[opened.oid] = cost = opened.cost + sum(self._costs[folder] for folder in opened.folders)
+        self._require_few_paths(cost)
+
+    def _require_few_paths(self, cost: int) -> None:
+        if cost > self._limits.paths:
+            raise TooLarge("It has more files and folders than this server takes in one commit.")
+
+    def _want(self, oid: Oid, folder: str, name: str) -> None:
+        """The repo must hold it."""
+        self._elsewhere.setdefault(oid, (folder, name))
+        if len(self._elsewhere) > self._limits.elsewhere:
+            raise TooLarge(
+                f"The folders of this push name more than {self._limits.elsewhere} objects that it does not bring.",
+                hint=OLDER_FIRST,
+            )
 
     def _new(self, entries: Iterable[TreeEntry]) -> list[TreeEntry]:
         # Most commits change few entries of a folder: looking only at those makes a folder of 10 000 bearable.
         new = [entry for entry in entries if entry not in self._entries]
+        if len(self._entries) > _REMEMBERED:
+            self._entries.clear()
         self._entries.update(new)
         return new
 
-    def _check_path(self, folder: str, name: str, path: str) -> None:
+    def _check_path(self, folder: str, name: str) -> None:
         if name not in self._names:
             names.check_path(name)
+            if len(self._names) > _REMEMBERED:
+                self._names.clear()
             self._names.add(name)
         if len(folder) > _DEEP:
-            names.check_path(path)
+            names.check_path(_below(folder, name))
 
-    def _look_at_file(self, entry: TreeEntry, path: str) -> None:
-        if entry.mode == SUBMODULE:
-            raise Invalid(f"{path} is a submodule, and hubreg serves none.", hint="Commit its files instead.")
+    def _look_at_file(self, entry: TreeEntry, folder: str) -> None:
         packed = self._received.objects.get(entry.oid)
+        if entry.mode == SUBMODULE:
+            raise Invalid(
+                f"{_below(folder, entry.name)} is a submodule, and hubreg serves none.",
+                hint="Commit its files instead.",
+            )
         if packed is None:
-            self._elsewhere.setdefault(entry.oid, path)
-        elif packed.kind == "blob":
-            self._brought.files.setdefault(entry.oid, path)
-        else:
-            raise Invalid(f"{path} should be a file and is a {packed.kind}.")
+            self._want(entry.oid, folder, entry.name)
+        elif packed.kind != "blob":
+            raise Invalid(f"{_below(folder, entry.name)} should be a file and is a {packed.kind}.")
+        elif entry.oid not in self._brought.files:
+            self._brought.files[entry.oid] = _below(folder, entry.name)
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _parsed(oid: str, parse: Callable[[bytes], T], data: bytes) -> T:

@@ -119,11 +119,11 @@ class Pushes:
         self, actor: Actor, repo: Repo, push: Push, received: Received, holdings: Holdings
     ) -> None:
         moves = [command for command in push.commands if command.new != ZERO]
-        brought = await Inspection(holdings, received).run(command.new for command in moves)
+        brought = await Inspection(holdings, received, self.limits).run(command.new for command in moves)
         for command in moves:
             if not command.ref.startswith("refs/tags/") and Oid(brought.tips[command.new]) != command.new:
                 raise Invalid(f"{command.ref} cannot point to a tag.")
-        adoption = Adoption(self.commits, repo, received, brought)
+        adoption = Adoption(self.commits, repo, received, brought, self.limits.paths)
         await adoption.keep_files(moves[0].ref if moves else MAIN)
         await adoption.prepare(next((brought.tips[c.new] for c in moves if c.ref == MAIN), None))
         async with self.db.write() as tx:

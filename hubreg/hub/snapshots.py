@@ -55,6 +55,10 @@ class Tree:
         return {entry.name: entry for entry in self.entries}
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        return {entry.name: place for place, entry in enumerate(self.entries)}
+
+    @cached_property
     def folders(self) -> tuple[TreeEntry, ...]:
         return tuple(entry for entry in self.entries if entry.mode == FOLDER)
 
@@ -369,7 +373,7 @@ class Snapshots:
             if part is None:
                 return {entry.name: id_ for entry, id_ in zip(tree.entries, ids, strict=True)}
             # The row of a folder is kept with the commit that last changed it, which its own folder knows.
-            place = tree.entries.index(tree.names[part])
+            place = tree.places[part]
             commit, oid = ids[place], tree.entries[place].oid
         return {}
 

@@ -20,6 +20,7 @@ from hubreg.formats.gitwire import ZERO, Fetch
 from hubreg.formats.packs import Encoder
 from hubreg.formats.pktline import Decoder
 from hubreg.formats.unpacking import Limits
+from hubreg.hub.inspection import FOLDER_COST, Holdings, Inspection
 from hubreg.hub.pushes import Pushes
 from hubreg.model import Actor, Oid, Sha256
 from hubreg.store import objects, repos
@@ -479,3 +480,95 @@ async def test_a_pushed_pointer_takes_what_was_proposed(hub: Hub, ref: str, size
     body = commands((ref, old, _oid(made))) + packed([pointer, root, made])
     assert (await send(hub, repo, body))[-1] == f"ok {ref}"
     assert (await hub.again(repo)).storage == size
+
+
+# what is cheap to send and dear to take
+
+
+def doubled(levels: int, what: Object = GOOD) -> list[Object]:
+    """Trees above each other that name the next one twice, the topmost last: two to the `levels` paths."""
+    made = [what]
+    for _ in range(levels):
+        made.append(tree(("a", FOLDER, made[-1]), ("b", FOLDER, made[-1])))
+    return made
+
+
+@pytest.mark.parametrize("levels", [20, 200])
+async def test_trees_of_too_many_paths_are_refused(hub: Hub, levels: int) -> None:
+    """A kilobyte that would be a million files to everybody who looks: refused before anything is kept."""
+    repo = await hub.repo()
+    before = await everything(hub)
+    made = doubled(levels)
+    said = await push(hub, repo, commit(made[-1]), *made, HELLO)
+    assert any("more files and folders than this server takes in one commit" in line for line in said), said
+    assert await everything(hub) == before
+
+
+async def test_held_trees_are_paths_too(hub: Hub) -> None:
+    """What one push may not have, several that build on each other's trees may not either."""
+    repo = await hub.repo()
+    few = Limits(paths=20_000)
+    low = doubled(9)
+    assert (await push(hub, repo, commit(low[-1]), *low, HELLO, limits=few))[-1] == "ok refs/heads/x"
+    high = doubled(6, low[-1])[1:]
+    said = await push(hub, repo, commit(high[-1]), *high, ref="refs/heads/y", limits=few)
+    assert any("changes more files and folders than" in line for line in said), said
+    assert await objects.find_commit(hub.app.db, repo.id, _oid(commit(high[-1]))) is None
+
+
+async def test_many_commits_of_few_paths_are_too_many(hub: Hub) -> None:
+    """The same folders by turns at other paths: each commit is small, and all of them are not."""
+    repo = await hub.repo()
+    below = doubled(8)
+    roots = [tree((f"{n}", FOLDER, below[-1])) for n in range(10)]
+    tips: list[Object] = []
+    for root in roots:
+        tips.append(commit(root, *[_oid(tips[-1])] if tips else []))
+    every = [*tips, *roots, *below, HELLO]
+    said = await push(hub, repo, tips[-1], *every[:-1], HELLO, limits=Limits(paths=20_000))
+    assert any("changes more files and folders than" in line for line in said), said
+    assert (await push(hub, repo, tips[-1], *every))[-1] == "ok refs/heads/x"
+
+
+async def test_folders_of_too_many_entries_are_refused(hub: Hub) -> None:
+    """One by itself, or all of a push together: each is a few bytes of the pack, and much to hold."""
+    repo = await hub.repo()
+    before = await everything(hub)
+    folder = tree(*[(f"{n}", FILE, HELLO) for n in range(1000)])
+    root = tree(("deep", FOLDER, folder))
+    tip = commit(root)
+    again = [tree(*[(f"{n}", FILE, HELLO) for n in range(start, start + 1000)]) for start in range(4)]
+    over = tree(*[(f"{n}", FOLDER, what) for n, what in enumerate(again)])
+    for limits, why, sent in (
+        (Limits(tree=20_000), "deep has more entries than a folder may have here", (tip, root, folder)),
+        (Limits(entries=4000), "have more entries than one may have", (commit(over), over, *again)),
+    ):
+        said = await push(hub, repo, *sent, HELLO, limits=limits)
+        assert any(why in line for line in said), said
+        assert await everything(hub) == before
+
+
+@pytest.mark.parametrize("mode", [FILE, FOLDER])
+async def test_a_push_names_only_so_much_that_it_does_not_bring(hub: Hub, mode: int) -> None:
+    """Names are made by the thousand with a few bytes of a delta."""
+    repo = await hub.repo()
+    root = tree(*[(f"{n:03}", mode, Oid(f"{n:040}")) for n in range(101)])
+    for most, why in ((100, "name more than 100 objects"), (101, "The push lacks the object")):
+        said = await push(hub, repo, commit(root), root, limits=Limits(elsewhere=most))
+        assert any(why in line for line in said), said
+
+
+async def test_what_was_looked_at_is_forgotten(hub: Hub) -> None:
+    """Folders that have nothing in common are not held all together."""
+    repo = await hub.repo()
+    folders = [tree(*[(f"{f}{n:05}", FILE, HELLO) for n in range(60_000)]) for f in range(6)]
+    root = tree(*[(f"{n}", FOLDER, what) for n, what in enumerate(folders)])
+    tip = commit(root)
+    async with hub.app.pushes.receiving() as received:
+        received.write(commands(("refs/heads/x", ZERO, _oid(tip))) + packed([tip, root, *folders, HELLO]))
+        await received.commands()
+        await received.unpack(Limits())
+        inspection = Inspection(Holdings(hub.app.db, hub.app.pushes.packing, repo), received, Limits())
+        brought = await inspection.run([_oid(tip)])
+        assert brought.cost == 6 * 60_000 + 6 + 7 * FOLDER_COST
+        assert len(inspection._entries) < 320_000 > len(inspection._names)

@@ -160,6 +160,7 @@ class Unpacker:
     def _scan_whole(self, packed: Packed) -> int:
         if packed.size <= self._limits.held:
             data, after = self._inflate(packed.at, packed.size)
+            self._recent.put(packed.at, data)
             self._add(packed, data)
             return after
         hashed = hashlib.sha1(b"blob %d\0" % packed.size, usedforsecurity=False)
@@ -289,7 +290,6 @@ class Unpacker:
 
     def _add(self, packed: Packed, data: bytes) -> None:
         packed.oid, packed.size = object_oid(packed.kind, data), len(data)
-        self._recent.put(packed.at, data)
         # The same object twice is allowed, and both may be bases.
         self.objects.setdefault(packed.oid, packed)
         self._ready.append(packed)
@@ -330,8 +330,8 @@ class _Recent:
         return found
 
     def put(self, at: int, data: bytes) -> None:
+        self.weight += len(data) - len(self.held.pop(at, b""))
         self.held[at] = data
-        self.weight += len(data)
         while self.weight > self.limit:
             _, dropped = self.held.popitem(last=False)
             self.weight -= len(dropped)

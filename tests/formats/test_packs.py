@@ -15,7 +15,7 @@ from hubreg.errors import Invalid, TooLarge
 from hubreg.formats.deltas import apply_delta, result_size, tree_delta
 from hubreg.formats.gitobjects import FILE, FOLDER, SUBMODULE, TreeEntry, object_oid, render_tree
 from hubreg.formats.packs import Encoder, tree_links
-from hubreg.formats.unpacking import Limits, Packed, Unpacker
+from hubreg.formats.unpacking import Limits, Packed, Unpacker, _Recent
 from hubreg.model import Oid
 
 KINDS = st.sampled_from(["commit", "tree", "blob", "tag"])
@@ -462,3 +462,39 @@ def test_the_same_object_twice_is_one() -> None:
     found = unpacked(pack(WHOLE, WHOLE))
     assert len(found.objects) == 1
     assert isinstance(next(iter(found.objects.values())), Packed)
+
+
+def test_a_long_history_of_a_folder_is_little_work() -> None:
+    """
+    Chains of deltas as git makes them cost about what they hold, also when that is much more than is held in memory:
+    a base that was just made is not made again for each delta upon it.
+    """
+    size, chain, chains = 40_000, 50, 30
+    objects = []
+    for number in range(chains):
+        whole = number.to_bytes(4) + bytes(size - 4)
+        objects.append(stored(2, size, whole))
+        for step in range(chain):
+            steps = delta(whole, size, copy(0, 4), insert((step + 1).to_bytes(4)), copy(8, size - 8))
+            objects.append(stored(6, len(steps), steps, far(len(objects[-1]))))
+    made = pack(*objects)
+    content = size * (chain + 1) * chains
+    assert len(unpacked(made, Limits(work=2 * content)).objects) == chains * (chain + 1)
+
+
+def far(back: int) -> bytes:
+    """How far back the base of a delta is: as `offset`, for less than 16 kB."""
+    return offset(back) if back < 0x80 else bytes([(back - 0x80 >> 7) | 0x80, back & 0x7F])
+
+
+def test_what_is_held_twice_weighs_once() -> None:
+    """Else what was counted twice is never taken off again, and in the end nothing is held."""
+    recent = _Recent(100)
+    for _ in range(10):
+        recent.put(1, bytes(40))
+        recent.put(2, bytes(50))
+    assert (recent.weight, sorted(recent.held)) == (90, [1, 2])
+    recent.put(3, bytes(60))
+    assert (recent.weight, sorted(recent.held)) == (60, [3])
+    recent.put(4, bytes(101))
+    assert (recent.weight, sorted(recent.held)) == (0, [])

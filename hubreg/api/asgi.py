@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Mapping
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hubreg.api import boundary, resolve, routes, xet
+from hubreg.api import boundary, repos, resolve, routes, xet
 from hubreg.api.answers import redirect
 from hubreg.api.bodies import ClientGone
 from hubreg.api.boundary import Front, Raw, RequestIds
@@ -26,6 +26,7 @@ from hubreg.api.resolve import Finished
 from hubreg.app import App, build
 from hubreg.config import Config
 from hubreg.errors import EntryNotFound, HubregError
+from hubreg.model import RepoType
 from hubreg.ops.caretaker import caretaking
 from hubreg.store.fresh import Bounded, Fresh
 
@@ -151,6 +152,10 @@ class _Exchange:
         authorization = self.headers.get(b"authorization", b"").decode("latin-1")
         actor = await self.api.app.credentials.actor(authorization)
         state["user"] = actor.name
+        if route.handler is repos.info and (other := self.api.table.shorter(path, match)) is not None:
+            said = routes.parts(match)
+            if await self.api.app.repos.is_bare(actor, RepoType(said["type"]), said["repo"]):
+                route, match = other
         request = Request(
             self.scope, self.receive, app=self.api.app, actor=actor, place=place, headers=self.headers, path=path,
             params=routes.parts(match), kept=self.api.kept,

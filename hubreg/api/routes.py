@@ -179,11 +179,21 @@ def compiled(path: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
+_BELOW = re.compile(r"/api/(?:\{T\}|spaces)/\{repo\}/(?:\{word:([^{}]+)\}\{/path\}|([a-z-]+))")
+
+
+def _verbs(routes: Sequence[Route]) -> frozenset[str]:
+    """The words that may be all there is behind a repo's name, or the second half of one."""
+    found = [match for route in routes if (match := _BELOW.fullmatch(route.path))]
+    return frozenset(word for match in found for word in (match[1] or match[2]).split("|"))
+
+
 class Table:
     """The rows, ready to be looked up."""
 
     def __init__(self, routes: Sequence[Route] = ROUTES) -> None:
         self._rows = [(compiled(route.path), frozenset(route.methods.split()), route) for route in routes]
+        self._verbs = _verbs(routes)
 
     def find(self, method: str, path: str) -> tuple[Route, re.Match[str]]:
         """The first row that answers. Raises `NotFound`, or `MethodNotAllowed` where another method would do."""
@@ -204,6 +214,28 @@ class Table:
             f"{method} is not allowed here, only {' and '.join(names)} {'is' if len(names) == 1 else 'are'}.",
             headers={"Allow": ", ".join(names)},
         )
+
+    def shorter(self, path: str, match: re.Match[str]) -> tuple[Route, re.Match[str]] | None:
+        """
+        The other reading of a path that names a repo and nothing else: `gpt2/refs` may be the refs of `gpt2`, whose
+        name is one of the Hub's oldest and has no namespace. None where there is none.
+        """
+        name = match.groupdict().get("repo") or ""
+        if (
+            match.end("repo") != len(path)
+            or name.rpartition("/")[2] not in self._verbs
+            or "/" not in name
+        ):
+            return None
+        for pattern, methods, route in self._rows:
+            other = pattern.fullmatch(path)
+            if (
+                other is not None
+                and "GET" in methods
+                and other.groupdict().get("repo") == name.partition("/")[0]
+            ):
+                return route, other
+        return None
 
 
 def parts(match: re.Match[str]) -> dict[str, str]:

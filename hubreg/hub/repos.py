@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hubreg.errors import Conflict, Invalid, Moved, NotFound, RepoExists, RepoNotFound, Unsupported
+from hubreg.errors import Conflict, Invalid, Moved, NotFound, Refused, RepoExists, RepoNotFound, Unsupported
 from hubreg.formats import commitlines, gitattributes, gitobjects, lfs, names
 from hubreg.formats.commitlines import FileLine
 from hubreg.formats.gitobjects import Put, Remove
@@ -20,6 +20,7 @@ from hubreg.hub.commits import Commits, refuse_missing
 from hubreg.hub.recording import STALE
 from hubreg.hub.snapshots import MAIN
 from hubreg.identity.access import Access, require_user
+from hubreg.mirror import binding
 from hubreg.mirror.sync import Mirror
 from hubreg.model import Action, Actor, AddLfs, CommitId, Oid, RepoId, RepoType
 from hubreg.store import accounts, log, objects, repos
@@ -71,6 +72,21 @@ class Repos:
         else:
             await self.mirror.allow(actor, repo, action)
         return repo
+
+    async def is_bare(self, actor: Actor, type_: RepoType, name: str) -> bool:
+        """
+        Whether the first half of `name` is a repo by itself: one of upstream's that has no namespace, `gpt2`. What is
+        here by the whole name goes first, and so does a namespace of this server's own.
+        """
+        if await repos.find(self.db, type_, names.key(name)) is not None or await binding.is_local(
+            self.db, name
+        ):
+            return False
+        try:
+            await self.find(actor, type_, name.partition("/")[0])
+        except (NotFound, Refused):
+            return False
+        return True
 
     async def search(self, actor: Actor, wanted: Search) -> list[Repo]:
         """One page of the repos that the actor may know of. Raises `Invalid` for more words than a query may have."""

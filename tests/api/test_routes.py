@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubreg.api import repos, resolve, site
+from hubreg.api import discussions, lfs, refs, repos, resolve, site
 from hubreg.api.routes import ROUTES, Table, parts
 from hubreg.errors import Invalid, MethodNotAllowed, NotFound
 
@@ -63,6 +63,34 @@ def test_a_name_of_one_segment_is_a_repo_too() -> None:
         resolve.file,
         {"type": "dataset", "repo": "squad", "revision": "main", "path": "f"},
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "handler"),
+    [
+        ("refs", refs.refs),
+        ("auth-check", repos.may_read),
+        ("discussions", discussions.page),
+        ("lfs-files", lfs.inventory),
+        ("likers", site.unsupported),
+    ],
+)
+def test_a_name_of_one_segment_with_a_verb_behind_it(path: str, handler: object) -> None:
+    """May be read in two ways; only who knows which repos there are can choose."""
+    url = f"/api/models/gpt2/{path}"
+    _, match = TABLE.find("GET", url)
+    shorter = TABLE.shorter(url, match)
+    assert shorter is not None
+    assert (shorter[0].handler, parts(shorter[1])["repo"]) == (handler, "gpt2")
+
+
+@pytest.mark.parametrize(
+    "path", ["gpt2", "org/name", "org/tree", "org/revision", "refs/name", "org/secrets", "org/refs/refs"]
+)
+def test_most_paths_have_one_reading(path: str) -> None:
+    """Words that need more behind them are none, nor are those of another type of repo."""
+    url = f"/api/models/{path}"
+    assert TABLE.shorter(url, TABLE.find("GET", url)[1]) is None
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def rendered(
     return Response(made.body, headers=more, media_type=media_type)
 
 
+def aged(age: int | None) -> dict[str, str]:
+    """Headers that say how old an answer is in seconds, where upstream could not be asked (RFC 9111 5.1)."""
+    return {} if age is None else {"Age": str(age), "Warning": '110 - "Response is Stale"'}
+
+
 def text(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body.encode("utf-8", "replace"), status, {"Vary": "Origin", **(headers or {})}, TEXT)
 

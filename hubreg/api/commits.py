@@ -96,7 +96,8 @@ async def history(request: Request) -> Response:
         request.actor, repo, request.params["revision"], page * limit, limit
     )
     formatted = "formatted" in request.values("expand")
-    headers = {"X-Total-Count": str(count)}
+    age = request.app.mirror.age(repo, request.params["revision"])
+    headers = {"X-Total-Count": str(count), **answers.aged(age)}
     if (page + 1) * limit < count:
         # At the commit that this page began from, so that a push in between moves no commit to another page.
         start = await request.app.snapshots.resolve(repo, request.params["revision"])

@@ -17,14 +17,16 @@ from hubreg.model import Action
 async def refs(request: Request) -> Response:
     """Every branch, tag and conversion of a repo; with `include_prs` its pull requests too."""
     repo = await request.repo(Action.KNOW)
-    found = await request.app.refs.list(request.actor, repo, pulls=request.flag("include_prs"))
+    pulls = request.flag("include_prs")
+    found = await request.app.refs.list(request.actor, repo, pulls=pulls)
     lists = hubjson.RefLists(
         tags=_shown(found.tags),
         branches=_shown(found.branches),
         converts=_shown(found.converts),
-        pull_requests=_shown(found.pulls) if request.flag("include_prs") else UNSET,
+        pull_requests=_shown(found.pulls) if pulls else UNSET,
     )
-    return answers.json(request, lists)
+    age = request.app.mirror.age_of_refs(repo, pulls=pulls)
+    return answers.json(request, lists, headers=answers.aged(age))
 
 
 def _shown(named: Sequence[Named]) -> list[hubjson.Ref]:

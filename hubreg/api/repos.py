@@ -74,7 +74,8 @@ async def info(request: Request) -> Response:
     if made is None:
         made = answers.made(await _described(request, repo, commit, expand))
         request.kept.put(key, made)
-    return answers.rendered(request, made)
+    age = request.app.mirror.age(repo, request.params.get("revision"))
+    return answers.rendered(request, made, headers=answers.aged(age))
 
 
 async def _described(request: Request, repo: Repo, commit: CommitId, expand: Sequence[str]) -> bytes:

@@ -50,7 +50,9 @@ async def tree(request: Request) -> Response:
     if page is None:
         page, final = await _page(request, snapshot, asked)
         request.kept.put(key if final else for_now, page)
-    headers = {"Link": _next(request, snapshot, asked, page.cursor)} if page.cursor else None
+    headers = answers.aged(request.app.mirror.age(repo, request.params["revision"]))
+    if page.cursor:
+        headers["Link"] = _next(request, snapshot, asked, page.cursor)
     return answers.rendered(request, page, headers=headers)
 
 
@@ -112,4 +114,5 @@ async def paths_info(request: Request) -> Response:
     repo = await request.repo(Action.READ)
     snapshot = await request.app.snapshots.at(repo, request.params["revision"])
     entries = await request.app.snapshots.entries(snapshot, paths)
-    return answers.json(request, await _items(request, snapshot, entries, expand=expand))
+    headers = answers.aged(request.app.mirror.age(repo, request.params["revision"]))
+    return answers.json(request, await _items(request, snapshot, entries, expand=expand), headers=headers)

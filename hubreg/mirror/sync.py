@@ -83,6 +83,9 @@ class Mirror:
     turns: Turns
     clock: Clock
     _names: dict[tuple[int, str], _Held] = field(default_factory=dict, init=False)
+    _refs: dict[tuple[int, bool], _Held] = field(
+        default_factory=dict, init=False
+    )  # lists of them, with pulls or not
     _commits: Bounded[tuple[int, CommitId], bool] = field(default_factory=lambda: Bounded(_HELD), init=False)
     _histories: Bounded[tuple[int, CommitId, int, int], tuple[list[Commit], int]] = field(
         default_factory=lambda: Bounded(_HISTORIES, lambda held: len(held[0]) + 1), init=False
@@ -166,14 +169,30 @@ class Mirror:
         """
         until = []
         age = None
-        held = self._names.get((repo.id, name or "main")) if name is not None else None
+        held = self._held(repo, name) if name is not None else None
         if held is not None:
             until.append(held.until)
-            age = (self.clock() - held.checked_at) // 1000 if held.stale else None
+            age = self._age(held)
         if repo.private or repo.gated:
             rule = await self.sources.rule_of(repo)
             until.append(await self.rights.until(actor, repo, rule))
         return Freshness(min(until) if until else None, age)
+
+    def age(self, repo: Repo, name: str | None) -> int | None:
+        """How many seconds ago upstream said what a revision's name was just taken for, if it cannot be asked now."""
+        held = self._held(repo, name or "main")
+        return self._age(held) if held is not None else None
+
+    def age_of_refs(self, repo: Repo, *, pulls: bool) -> int | None:
+        """The same of the list of refs."""
+        held = self._refs.get((repo.id, pulls))
+        return self._age(held) if held is not None else None
+
+    def _held(self, repo: Repo, name: str) -> _Held | None:
+        return self._names.get((repo.id, "main" if name in ("", "HEAD") else name))
+
+    def _age(self, held: _Held) -> int | None:
+        return (self.clock() - held.checked_at) // 1000 if held.stale else None
 
     async def resolve(self, repo: Repo, name: str) -> CommitId:
         """The commit that a revision is. Raises `RevisionNotFound`, or `UpstreamFailed` where it is not known."""
@@ -459,8 +478,7 @@ class Mirror:
 
     async def refresh_refs(self, repo: Repo, *, pulls: bool = False) -> None:
         """Have the refs as upstream has them, or as they were when it could be asked last."""
-        name = "refs?include_prs" if pulls else "refs"  # no revision can be called that
-        held = self._names.get((repo.id, name))
+        held = self._refs.get((repo.id, pulls))
         rule = await self.sources.rule_of(repo)
         if (held is not None and self.clock() < held.until) or rule is None or not rule.asks:
             return
@@ -483,9 +501,18 @@ class Mirror:
         except (UpstreamFailed, RepoNotFound):
             if not await repos.refs(self.db, repo.id):
                 raise
-            self._names[repo.id, name] = _Held(CommitId(""), now, Millis(now + DOWN), True)
+            checked_at = held.checked_at if held is not None else await self._last_seen(repo)
+            until, stale = now + DOWN, True
         else:
-            self._names[repo.id, name] = _Held(CommitId(""), now, Millis(now + rule.ttl * 1000), False)
+            checked_at, until, stale = now, now + rule.ttl * 1000, False
+        if len(self._refs) >= _HELD:
+            self._refs.clear()
+        self._refs[repo.id, pulls] = _Held(CommitId(""), checked_at, Millis(until), stale)
+
+    async def _last_seen(self, repo: Repo) -> Millis:
+        """When upstream last told what `main` is."""
+        row = await mirror.find_name(self.db, repo.id, "main")
+        return row.checked_at if row is not None else self.clock()
 
     # what was not there
 

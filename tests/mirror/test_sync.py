@@ -108,6 +108,41 @@ async def test_upstream_stopped(hub: Mirrored, model: Repo) -> None:
     assert "age" not in (await hub.head(ENTRY)).headers
 
 
+async def test_every_answer_by_a_name_says_its_age(hub: Mirrored, model: Repo) -> None:
+    """While upstream cannot be asked: info, listings, refs and history by a name; a commit is never old."""
+    below = f"/api/models/{NAME}"
+    named = [below, f"{below}/revision/HEAD", INFO, f"{below}/tree/main", f"{below}/commits/main",
+             f"{below}/refs", f"{below}/refs?include_prs=1", f"/{NAME}/resolve/HEAD/config.json"]  # fmt: skip
+    exact = [f"{below}/revision/{model.head()}", f"{below}/tree/{model.head()}"]
+    for path in (*named, *exact):
+        answer = await hub.get(path)
+        assert answer.status_code in (200, 307)
+        assert "age" not in answer.headers
+    hub.fake.stop()
+    hub.later(3600)
+    for path in named:
+        answer = await hub.get(path)
+        assert answer.status_code in (200, 307)
+        assert (answer.headers["age"], answer.headers["warning"][:4]) == ("3600", "110 "), path
+    async with hub.client() as client:
+        posted = await client.post(f"{below}/paths-info/main", json={"paths": ["config.json"]})
+    assert (posted.headers["age"], posted.json()[0]["path"]) == ("3600", "config.json")
+    for path in exact:
+        assert "age" not in (await hub.get(path)).headers
+    hub.fake.start()
+    hub.later(6)
+    for path in named:
+        assert "age" not in (await hub.get(path)).headers, path
+
+
+async def test_a_branch_may_be_called_refs(hub: Mirrored, model: Repo) -> None:
+    """What is remembered of the list of refs is no revision."""
+    model.refs.setdefault("refs/heads/refs", model.head())
+    await hub.get(f"/api/models/{NAME}/refs?include_prs=1")
+    assert (await hub.get(f"/api/models/{NAME}/revision/refs")).json()["sha"] == model.head()
+    assert (await hub.get(f"/api/models/{NAME}/revision/refs%3Finclude_prs")).status_code == 404
+
+
 @pytest.mark.parametrize(("status", "answered"), [(429, 429), (500, 502), (503, 502), (504, 504)])
 async def test_failures_are_no_absence(hub: Mirrored, status: int, answered: int) -> None:
     """PITFALLS 8, 9: what upstream could not answer is never in a Hub's word for absent, whoever asks, and not kept."""
@@ -220,6 +255,34 @@ async def test_legacy_names_of_one_segment(hub: Mirrored, model: Repo) -> None:
     answer = await hub.get("/api/models/gpt2")
     assert (answer.status_code, answer.headers["location"]) == (307, f"/api/models/{NAME}")
     assert (await hub.head("/gpt2/resolve/main/config.json")).headers["x-repo-commit"] == model.head()
+
+
+@pytest.mark.parametrize(
+    "verb", ["refs", "auth-check", "tree/main", "revision/main", "commits/main", "discussions"]
+)
+async def test_every_route_has_names_of_one_segment(hub: Mirrored, model: Repo, verb: str) -> None:
+    """PITFALLS 27: `gpt2/refs` is the refs of `gpt2`, cold and warm, unless a repo is called that."""
+    hub.fake.alias("gpt2", model)
+    for _ in range(2):
+        answer = await hub.get(f"/api/models/gpt2/{verb}")
+        assert (answer.status_code, answer.headers["location"]) == (307, f"/api/models/{NAME}/{verb}")
+    assert (await hub.get(answer.headers["location"])).status_code == 200
+
+
+async def test_a_repo_that_is_called_like_a_route(hub: Mirrored, model: Repo) -> None:
+    """`org/refs` is that repo, upstream's or ours; and nobody asks upstream for a namespace that is ours."""
+    hub.fake.model("Org/refs").commit({"x": b"x"})
+    assert (await hub.get("/api/models/Org/refs")).json()["id"] == "Org/refs"
+    hub.fake.forget()
+    for name in ("ann/refs", "ann/auth-check"):
+        await hub.get(f"/api/models/{name}", hub.ann)
+    assert hub.calls() == 0
+
+
+async def test_a_failure_chooses_no_reading(hub: Mirrored) -> None:
+    """PITFALLS 8: whether `gpt2` is a repo could not be asked."""
+    hub.fake.fail("*", 503, times=None)
+    assert (await hub.get("/api/models/gpt2/refs")).status_code == 502
 
 
 async def test_a_repo_that_is_renamed_upstream(hub: Mirrored, model: Repo) -> None:

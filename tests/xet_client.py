@@ -90,8 +90,10 @@ class Term:
         return struct.pack("<32sIIII", self.named or self.xorb.hash, 0, unpacked, self.start, self.end)
 
     def render_proof(self) -> bytes:
-        hashes = [node.hash for node in nodes(self.xorb.chunks[self.start : self.end])]
-        return struct.pack("<32s16x", range_hash(hashes) if self.proof is None else self.proof)
+        proof = self.proof
+        if proof is None:
+            proof = range_hash([node.hash for node in nodes(self.xorb.chunks[self.start : self.end])])
+        return struct.pack("<32s16x", proof)
 
 
 @dataclass(frozen=True)

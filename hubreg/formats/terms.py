@@ -1,12 +1,13 @@
 """
 A file as Xet has it: terms, each a range of chunks of one xorb, as they are kept and as they are looked up.
 
-A row of 44 bytes a term: a file of 50 GB has about a thousand, one that was put together by somebody with patience
-several hundred thousand. So terms stay packed, and become values where they are needed.
+A row of 44 bytes a term: a file of 50 GB has about a thousand, one that repeats itself chunk by chunk several hundred
+thousand. So terms stay packed, and become values where they are needed.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from hubreg.formats.chunking import HASH_SIZE, Buffer, hash_string
 from hubreg.model import XetHash
 
 _RECORD = np.dtype([("xorb", f"V{HASH_SIZE}"), ("unpacked", "<u4"), ("start", "<u4"), ("end", "<u4")])
+_PACKED = struct.Struct(f"<{HASH_SIZE}sIII")  # the same
 
 
 class Span(NamedTuple):
@@ -28,9 +30,14 @@ class Span(NamedTuple):
     end: int
 
 
+def render_term(xorb: bytes, unpacked: int, start: int, end: int) -> bytes:
+    """The hash of its xorb, raw, the bytes it unpacks to, its first chunk and the one behind its last."""
+    return _PACKED.pack(xorb, unpacked, start, end)
+
+
 def render_terms(terms: Iterable[tuple[bytes, int, int, int]]) -> bytes:
-    """(xorb, bytes unpacked, first chunk, chunk behind the last) each, the xorb's hash raw."""
-    return np.array(list(terms), _RECORD).tobytes()
+    """Several, in order; each as `render_term` takes it."""
+    return b"".join([render_term(*term) for term in terms])
 
 
 class Terms(Sequence[Span]):
@@ -53,7 +60,16 @@ class Terms(Sequence[Span]):
         return map(_span, self._records.tolist())
 
     def part(self, start: int, end: int) -> list[Span]:
-        return [_span(record) for record in self._records[start:end].tolist()]
+        """Several in order. Of a xorb that is named often there is one name."""
+        names: dict[bytes, XetHash] = {}
+        found: list[Span] = []
+        for xorb, unpacked, first, last in self._records[start:end].tolist():
+            raw = bytes(xorb)
+            name = names.get(raw)
+            if name is None:
+                name = names[raw] = XetHash(hash_string(raw))
+            found.append(Span(name, unpacked, first, last))
+        return found
 
     def begin(self, number: int) -> int:
         """Where in the file a term begins."""

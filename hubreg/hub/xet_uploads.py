@@ -13,18 +13,19 @@ What is known already is not hashed again: a shard may be sent twice, and by two
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from hubreg.config import Config
 from hubreg.errors import Invalid, TooLarge
 from hubreg.formats import shard
-from hubreg.formats.chunking import HASH_SIZE, MerkleHash, hash_string
+from hubreg.formats.chunking import HASH_SIZE, MerkleHash, hash_bytes, hash_string
 from hubreg.formats.shard import Shard, ShardFile, ShardXorb, Term
-from hubreg.formats.terms import Terms, render_terms
+from hubreg.formats.terms import Terms, render_term
 from hubreg.formats.xorb import MAX_XORB, ChunkIndex
 from hubreg.hub.xet_tokens import Holder
 from hubreg.identity.access import Access
@@ -37,8 +38,11 @@ from hubreg.store.xorbs import Held, Scratch, Xorbs
 
 MAX_BODY = MAX_XORB + (1 << 20)  # bytes of a xorb, with the footer of old clients
 _LARGE = 4 << 20  # bytes of a shard that is checked beside few others, for it is held in memory meanwhile
-_MOST_TERMS = 200_000  # of one file; a fortieth would do for the largest that clients make
-_FILES = 256  # that are checked and published together
+_LARGEST = 4  # times the largest file: what all files of a shard may have together
+_SPARE_CHUNKS = 10_000  # of a shard, beyond those that its files need
+_SHORT_CHUNK = 4096  # bytes: clients make none below 8128, but for the last one of a file
+_FILES = 256  # that are checked and published together, and
+_GROUP = 20_000  # terms
 _TERMS = 64  # that are checked with one trip to a thread
 _GLOBAL = 1024  # a chunk whose hash ends in a multiple of this may be asked for by name (XET 7)
 _MARKED = 256  # chunks of a xorb that its sender may make such; the first ones of files need no mark
@@ -78,27 +82,53 @@ class _Checked:
     claimed: Sha256 | None
 
 
+class _Bounds:
+    """
+    What the files of one shard may ask to be looked at, all together: a term of 96 bytes may name 8192 chunks.
+
+    There may be as many terms as the content has chunks: a file of zeros is one chunk, named again and again.
+    """
+
+    def __init__(self, files: int, largest: int) -> None:
+        self._largest = _LARGEST * largest
+        self._spare = _SPARE_CHUNKS + files  # each file has a last chunk
+        self._chunks = self._size = 0
+
+    def add(self, term: Term) -> None:
+        self._chunks += term.end - term.start
+        self._size += term.unpacked
+        if self._size > self._largest:
+            raise TooLarge(
+                f"The files of a shard may have at most {self._largest} bytes together.",
+                hint="Send fewer files at once.",
+            )
+        if self._chunks > self._spare + self._size // _SHORT_CHUNK:
+            raise TooLarge("The files of the shard are made of more chunks than any client cuts.")
+
+
 class _Check:
     """One file of a shard, held against its xorbs term by term."""
 
-    def __init__(self, file: ShardFile, largest: int) -> None:
-        self._file, self._largest = file, largest
+    def __init__(self, file: ShardFile, bounds: _Bounds, largest: int) -> None:
+        self._file, self._bounds, self._largest = file, bounds, largest
         self._merkle, self._size = MerkleHash(), 0
-        self._terms: list[tuple[bytes, int, int, int]] = []
+        self._terms = bytearray()
         self._uses: dict[bytes, int] = {}
         self._first: tuple[XetHash, XetHash] | None = None
         self.done: _Checked | None = None
 
-    def add(self, term: Term, index: ChunkIndex) -> None:
-        nodes = term.check(index)
-        self._merkle.update(nodes)
+    def add(self, number: int, term: Term, index: ChunkIndex) -> None:
+        """The next term. What it says of its size is enough to refuse it, before a chunk is looked at."""
         self._size += term.unpacked
         if self._size > self._largest:
             raise TooLarge(f"A file may have at most {self._largest} bytes.")
+        self._bounds.add(term)
+        nodes = term.check(index)
+        self._merkle.update(nodes)
         if self._first is None:
             self._first = _named(nodes[0].hash), _named(term.xorb)
-        self._uses.setdefault(term.xorb, len(self._terms))
-        self._terms.append((term.xorb, term.unpacked, term.start, term.end))
+        self._uses.setdefault(term.xorb, number)
+        self._terms += render_term(term.xorb, term.unpacked, term.start, term.end)
 
     def finish(self) -> None:
         found, said = self._merkle.file_hash(), self._file.hash
@@ -107,7 +137,7 @@ class _Check:
                 f"The terms make a file with the hash {hash_string(found)}, not {hash_string(said)}."
             )
         uses = [(_named(xorb), place) for xorb, place in self._uses.items()]
-        terms = render_terms(self._terms)
+        terms = bytes(self._terms)
         self.done = _Checked(_named(said), self._size, terms, uses, self._first, self._file.sha256)
 
 
@@ -165,8 +195,9 @@ class XetUploads:
             progress.total = len(parsed.files)
             named = await self._check_xorbs(parsed)
             fresh = False
-            for start in range(0, max(1, progress.total), _FILES):
-                checked = await self._check(parsed, range(start, min(start + _FILES, progress.total)))
+            bounds = _Bounds(progress.total, self.config.lfs_max)
+            for group in _groups(parsed):
+                checked = await self._check(parsed, group, bounds)
                 files = [(file, await self._verified(file, progress)) for file in checked]
                 fresh |= await self._publish(holder, files, named)
                 named = {}
@@ -192,19 +223,19 @@ class XetUploads:
             )
         return held
 
-    async def _check(self, parsed: Shard, numbers: Iterable[int]) -> list[_Checked]:
+    async def _check(self, parsed: Shard, numbers: Iterable[int], bounds: _Bounds) -> list[_Checked]:
         """What some files of the shard are, by the xorbs alone."""
         checks: list[_Check] = []
         steps: list[Callable[[], None]] = []
         for number in numbers:
             file = parsed.files[number]
-            if len(file.terms) > _MOST_TERMS:
-                raise TooLarge(f"A file may have at most {_MOST_TERMS} terms.")
-            check = _Check(file, self.config.lfs_max)
+            check = _Check(file, bounds, self.config.lfs_max)
             checks.append(check)
-            for term in file.terms:
-                held = await self._held(term.xorb)
-                steps.append(lambda check=check, term=term, held=held: check.add(term, held.index))  # type: ignore[misc]  # a lambda with defaults
+            held: Held | None = None
+            for place, term in enumerate(file.terms):
+                if held is None or hash_bytes(held.hash) != term.xorb:
+                    held = await self._held(term.xorb)
+                steps.append(partial(check.add, place, term, held.index))
                 if len(steps) >= _TERMS:
                     await self.xorbs.in_thread(_run, steps)
                     steps = []
@@ -245,6 +276,17 @@ class XetUploads:
             first = [checked.first for checked, _ in files if checked.first is not None]
             await xet.add_chunks(tx, [*named.items(), *first])
             return await _hold(tx, holder, [file for _, file in files], proposed=proposed)
+
+
+def _groups(parsed: Shard) -> Iterator[range]:
+    """The numbers of the files that are checked and published together; once, where there are none."""
+    start = terms = 0
+    for number, file in enumerate(parsed.files):
+        if number > start and (number - start == _FILES or terms + len(file.terms) > _GROUP):
+            yield range(start, number)
+            start, terms = number, 0
+        terms += len(file.terms)
+    yield range(start, len(parsed.files))
 
 
 def _named(raw: bytes) -> XetHash:

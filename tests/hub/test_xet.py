@@ -21,17 +21,20 @@ from hubreg.errors import (
     RepoNotFound,
     TooLarge,
 )
-from hubreg.formats.chunking import dedup_hmac, hash_bytes
-from hubreg.formats.shard import parse_shard
+from hubreg.formats.chunking import dedup_hmac, hash_bytes, range_hash
+from hubreg.formats.terms import Terms
 from hubreg.formats.xorb import decode_chunks
 from hubreg.hub.xet import Xet
 from hubreg.hub.xet_tokens import Holder
 from hubreg.hub.xet_uploads import Progress
 from hubreg.model import Actor, AddLfs, Sha256, XetHash
 from hubreg.store import log, objects
+from hubreg.store.db import Database
+from hubreg.store.layout import Layout
 from hubreg.store.repos import Repo
+from hubreg.store.xorbs import Held, Xorbs
 from tests.hub.conftest import Hub
-from tests.xet_client import LZ4, File, Package, Term, Xorb, cut, package, sha256_of, shard, some
+from tests.xet_client import LZ4, File, Package, Term, Xorb, cut, nodes, package, sha256_of, shard, some
 
 pytestmark = pytest.mark.anyio
 
@@ -282,6 +285,73 @@ async def test_a_file_may_not_be_larger_than_the_limit(hub: Hub) -> None:
     assert await nothing_published(hub, repo)
 
 
+def tiny(chunks: int = 8192) -> Xorb:
+    """A xorb of chunks of 4 bytes."""
+    return Xorb(tuple(number.to_bytes(4, "little") for number in range(chunks)))
+
+
+class Looking(Xorbs):
+    """Xorbs that count how often one is looked up."""
+
+    def __init__(self, layout: Layout, db: Database) -> None:
+        super().__init__(layout, db)
+        self.found = 0
+
+    async def find(self, hash_: XetHash) -> Held | None:
+        self.found += 1
+        return await super().find(hash_)
+
+
+async def test_more_chunks_than_a_client_cuts(hub: Hub) -> None:
+    """A term of 96 bytes may name 8192 chunks, which take long to look at: refused at the first that are too many."""
+    repo = await hub.repo()
+    looking = Looking(hub.app.layout, hub.app.db)
+    uploads = replace(hub.app.xet.uploads, xorbs=looking)
+    ann = Client(replace(hub.app.xet, uploads=uploads), await holder(hub, repo))
+    xorbs = [tiny(), tiny(8191)]
+    proofs = [range_hash([node.hash for node in nodes(xorb.chunks)]) for xorb in xorbs]
+    hashes = [xorb.hash for xorb in xorbs]
+    await ann.xorbs(xorbs)
+    terms = tuple(
+        Term(xorbs[at % 2], 0, 8192 - at % 2, 4 * (8192 - at % 2), proofs[at % 2], hashes[at % 2])
+        for at in range(2000)
+    )
+    single = [File((term,)) for term in terms[:2]]
+    looking.found = 0
+    with pytest.raises(TooLarge, match="more chunks than any client cuts"):
+        await ann.shard(shard([File(terms, hash=b"\x01" * 32)], []))
+    assert 0 < looking.found <= 100
+    with pytest.raises(TooLarge, match="more chunks than any client cuts"):
+        await ann.shard(shard(single, []))
+    assert await nothing_published(hub, repo)
+    looking.close()
+
+
+async def test_one_chunk_again_and_again(hub: Hub) -> None:
+    """Zeros are one chunk of 128 KiB, named by as many terms as it takes; so is a file of the shortest chunks."""
+    repo = await hub.repo()
+    ann = await client(hub, repo)
+    for size, times in [(131_072, 2000), (8128, 20_000)]:
+        xorb = Xorb((bytes(size),), LZ4)
+        proof, name = range_hash([node.hash for node in nodes(xorb.chunks)]), xorb.hash
+        file = File((Term(xorb, 0, 1, size, proof, name),) * times)
+        await ann.xorbs([xorb])
+        assert await ann.shard(shard([file], []))
+        assert (await held(hub, repo))[sha256_of(bytes(size * times))] == size * times
+
+
+async def test_the_files_of_a_shard_have_a_limit_together(hub: Hub) -> None:
+    """Many files may be made of one xorb, each within the limit: all of them would have to be read."""
+    repo = await hub.repo()
+    uploads = replace(hub.app.xet.uploads, config=replace(hub.app.config, lfs_max=1_000_000))
+    ann = Client(replace(hub.app.xet, uploads=uploads), await holder(hub, repo))
+    sent = package(CONTENT)
+    await ann.xorbs(sent.xorbs)
+    with pytest.raises(TooLarge, match="4000000 bytes together"):
+        await ann.shard(shard([sent.file] * 6, []))
+    assert await ann.shard(shard([sent.file] * 5, []))
+
+
 async def test_a_client_that_leaves_in_the_middle(hub: Hub) -> None:
     """A xorb of which the rest never comes leaves nothing; so does a shard that is given up while it is checked."""
     repo = await hub.repo()
@@ -311,18 +381,31 @@ async def test_the_repo_goes_while_a_shard_is_checked(hub: Hub) -> None:
     assert await nothing_published(hub, repo)
 
 
+class Vanishing(Xorbs):
+    """Xorbs that are collected as soon as a file was read out of them."""
+
+    def __init__(self, layout: Layout, db: Database) -> None:
+        super().__init__(layout, db)
+        self.db = db
+
+    async def sha256(self, terms: Terms) -> Sha256:
+        found = await super().sha256(terms)
+        async with self.db.write() as tx:
+            await tx.run("DELETE FROM xorbs")
+        return found
+
+
 async def test_a_xorb_that_goes_while_a_shard_is_checked(hub: Hub) -> None:
     """A collector that takes a xorb at the last moment: refused, with what to do, instead of a file without bytes."""
     repo = await hub.repo()
     sent = package(CONTENT)
     ann = await client(hub, repo)
     await ann.xorbs(sent.xorbs)
-    checked = await ann.xet.uploads._check(parse_shard(sent.shard), [0])
-    rows = [(file, await ann.xet.uploads._verified(file, Progress())) for file in checked]
-    async with hub.app.db.write() as tx:
-        await tx.run("DELETE FROM xorbs")
+    looking = Vanishing(hub.app.layout, hub.app.db)
+    ann = replace(ann, xet=replace(ann.xet, uploads=replace(ann.xet.uploads, xorbs=looking)))
     with pytest.raises(Invalid, match="not here any more"):
-        await ann.xet.uploads._publish(ann.holder, rows, {})
+        await ann.shard(sent.shard)
+    looking.close()
     assert await nothing_published(hub, repo)
 
 

@@ -57,6 +57,7 @@ class Holdings:
 
     def __init__(self, db: Database, packing: Packing, repo: Repo) -> None:
         self._db, self._packing, self._repo = db, packing, repo
+        self._absent: set[Oid] = set()  # was looked for in all the history
 
     async def commits(self, ids: Iterable[str]) -> dict[str, objects.Commit]:
         """Those of the commits that are the repo's."""
@@ -74,16 +75,23 @@ class Holdings:
         return {oid: commits[ref] for ref, oid in tags.items()}
 
     async def lacking(self, wanted: Collection[Oid]) -> set[Oid]:
-        """Those of the trees and files that the repo does not hold: looked for at its refs, then in all its history."""
+        """
+        Those of the trees and files that the repo does not hold: looked for at its refs, then in all its history. That
+        is a walk for every root, so not for what no repo holds, nor twice.
+        """
         missing = set(wanted) - {EMPTY_TREE}
-        if missing:
+        sought = await objects.known(self._db, sorted(missing - self._absent))
+        missing -= sought
+        if sought:
             tips = {commit for _, commit in await repos.refs(self._db, self._repo.id)}
             rows = await self.commits(tips)
-            missing = await self._packing.lacking(missing, [row.tree for row in rows.values()])
-        if missing:
-            every = Ancestry.parse(await objects.every_commit(self._db, self._repo.id))
-            missing = await self._packing.lacking(missing, every.trees())
-        return missing
+            sought = await self._packing.lacking(sought, [row.tree for row in rows.values()])
+        if sought:
+            every = await objects.every_commit(self._db, self._repo.id)
+            roots = await run_in(None, lambda: Ancestry.parse(every).trees())
+            sought = await self._packing.lacking(sought, roots)
+        self._absent |= sought
+        return missing | sought
 
     async def of(self, oids: Sequence[Oid]) -> dict[Oid, str]:
         """Those of the objects that the repo holds, of whatever kind, with their kinds."""

@@ -61,6 +61,21 @@ async def contents(db: Database, oids: Sequence[str]) -> dict[str, bytes]:
     return dict(await db.scan(sql, *oids))
 
 
+async def known(db: Database, oids: Sequence[Oid]) -> set[Oid]:
+    """Those of the oids that mean a tree or a file to whichever repo."""
+    found: set[Oid] = set()
+    for start in range(0, len(oids), _BATCH):
+        part = oids[start : start + _BATCH]
+        asked = marks(len(part))
+        rows = await db.scan(
+            f"SELECT oid FROM objects WHERE oid IN ({asked}) AND kind = 'tree'"  # noqa: S608
+            f" UNION ALL SELECT oid FROM files WHERE oid IN ({asked})",
+            *part, *part,
+        )  # fmt: skip
+        found.update(row[0] for row in rows)
+    return found
+
+
 async def put_objects(tx: Tx, objects: Iterable[tuple[str, str, bytes]]) -> None:
     """
     (oid, kind, data) each. Writing one twice is harmless: the oid names the content.

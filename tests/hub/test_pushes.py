@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -21,9 +22,11 @@ from hubreg.formats.packs import Encoder
 from hubreg.formats.pktline import Decoder
 from hubreg.formats.unpacking import Limits
 from hubreg.hub.inspection import FOLDER_COST, Holdings, Inspection
+from hubreg.hub.packing import Packing
 from hubreg.hub.pushes import Pushes
 from hubreg.model import Actor, Oid, Sha256
 from hubreg.store import objects, repos
+from hubreg.store.db import Database, Row
 from hubreg.store.objects import File
 from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add
@@ -342,6 +345,42 @@ async def test_its_own_objects_are(hub: Hub) -> None:
     assert said == ["unpack ok", "ok refs/heads/x"]
     assert await hub.content(repo, "back", "x") == b"the old one"
     assert await hub.content(repo, "t", "x") == b"t"
+
+
+class Watched:
+    """A database that counts what is read of it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self.scans = db, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    async def scan(self, sql: str, *values: object) -> list[Row]:
+        self.scans += 1
+        return await self._db.scan(sql, *values)
+
+
+async def test_history_is_not_walked_for_what_is_nowhere(hub: Hub) -> None:
+    """Nor twice for what only another repo has; whatever the repo holds is found."""
+    secret = await hub.repo("secret", private=True)
+    await hub.commit(secret, add("private.txt", "the secret"))
+    other = (await hub.app.snapshots.entry(await hub.app.snapshots.at(secret, "main"), "private.txt")).oid
+    repo = await hub.repo()
+    for n in range(30):
+        await hub.commit(repo, add("deep/a", f"{n}"))
+    own = object_oid("blob", b"7")
+    watched = Watched(hub.app.db)
+    holdings = Holdings(cast("Database", watched), Packing(cast("Database", watched), hub.app.blobs), repo)
+    nowhere = {Oid(f"{n:040}") for n in range(2000)}
+    assert await holdings.lacking(nowhere) == nowhere
+    assert watched.scans <= 2
+    assert await holdings.lacking({other, own, *nowhere}) == {other, *nowhere}
+    assert watched.scans > 30
+    watched.scans = 0
+    assert await holdings.lacking({other, *nowhere}) == {other, *nowhere}
+    assert await holdings.of([other]) == {}
+    assert watched.scans <= 5
 
 
 async def test_a_fetch_of_another_repos_commit_is_refused(hub: Hub) -> None:

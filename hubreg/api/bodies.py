@@ -121,7 +121,7 @@ class FileBody(Response):
 
     async def _copy(self, opened: int, receive: Receive, send: Send) -> None:
         """Read and send by turns."""
-        async with _departures(receive) as gone:
+        async with departures(receive) as gone:
             at = self.start
             while at < self.end and not gone.done():
                 data = await threaded(os.pread, opened, min(BATCH, self.end - at), at)
@@ -167,7 +167,7 @@ class StreamBody(Response):
             return
         piece = await anext(self.content, b"")
         await send(begin)
-        async with _departures(receive) as gone:
+        async with departures(receive) as gone:
             while piece and not gone.done():
                 self.left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": self.left > 0})
@@ -223,7 +223,7 @@ class ArrivingBody(Response):
             windows = arrival.windows(self.start, self.end)
             window = await anext(windows)
             await send(begin)
-            async with _departures(receive) as gone:
+            async with departures(receive) as gone:
                 while not gone.done():
                     await self._send(arrival.descriptor, window, send, zero_copy=zero_copy)
                     if window[1] == self.end:
@@ -274,7 +274,7 @@ class PiecesBody(Response):
             if os.fstat(opened).st_size < max(piece[1] for piece in self.pieces if isinstance(piece, tuple)):
                 raise Damaged("The stored file is shorter than it should be.")
             await send(begin)
-            async with _departures(receive) as gone:
+            async with departures(receive) as gone:
                 await self._send(opened, send, gone, large=ZERO_COPY in scope.get("extensions", ()))
         finally:
             os.close(opened)
@@ -348,7 +348,7 @@ def _raw(headers: Mapping[str, str] | Iterable[tuple[bytes, bytes]] | None) -> l
 
 
 @asynccontextmanager
-async def _departures(receive: Receive) -> AsyncIterator[asyncio.Future[None]]:
+async def departures(receive: Receive) -> AsyncIterator[asyncio.Future[None]]:
     """Done as soon as the client leaves: `send` is silent about that, so `receive` is watched."""
     gone = asyncio.ensure_future(_departure(receive))
     try:

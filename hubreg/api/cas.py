@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hubreg.api import answers, boundary, xet
-from hubreg.api.bodies import FileBody, PiecesBody, read_body, spool
+from hubreg.api.bodies import ClientGone, FileBody, PiecesBody, departures, read_body, spool
 from hubreg.api.requests import Request
 from hubreg.api.resolve import Finished
 from hubreg.errors import Invalid, NotFound
@@ -91,8 +93,12 @@ async def receive_shard(request: Request) -> Response:
     holder = await _holder(request, write=True)
     async with request.app.xet.uploads.scratch() as sent:
         await spool(request, sent, limit=MAX_SHARD)
-        fresh = await request.app.xet.uploads.take(holder, sent, Progress())
-    return answers.json(request, {"result": int(fresh)})
+        check = request.app.xet.uploads.take(holder, sent, Progress())
+        async with _attended(check, request.receive) as work:
+            await asyncio.wait([work])
+            if work.cancelled():
+                raise ClientGone
+            return answers.json(request, {"result": int(work.result())})
 
 
 async def receive_shard_telling(request: Request) -> Response:
@@ -105,6 +111,23 @@ async def receive_shard_telling(request: Request) -> Response:
     raise AssertionError  # the stack swallows nothing
 
 
+@asynccontextmanager
+async def _attended(check: Coroutine[Any, Any, bool], receive: Receive) -> AsyncIterator[asyncio.Task[bool]]:
+    """
+    A check that is given up when its client leaves: it has a place that others wait for. What it has published by then
+    stays, so that whoever comes again has less to wait for.
+    """
+    work = asyncio.create_task(check)
+    try:
+        async with departures(receive) as gone:
+            gone.add_done_callback(lambda _: work.cancel())
+            yield work
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await work
+
+
 class _Telling(Response):
     """
     The answer to a shard while it is checked (XET 3, `/v2/shards`): 200 at once, and how it went in the last line. Of a
@@ -115,25 +138,21 @@ class _Telling(Response):
         self.status_code, self.background = 200, None
         self.raw_headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-cache")]
         self._progress = Progress()
-        self._work = request.app.xet.uploads.take(holder, sent, self._progress)
+        self._take = partial(request.app.xet.uploads.take, holder, sent, self._progress)
         self._stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._stack:
-            work = asyncio.ensure_future(self._work)
-            try:
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._tell(work, send)
-            finally:
-                work.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await work
+        async with self._stack, _attended(self._take(), receive) as work:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._tell(work, send)
 
-    async def _tell(self, work: asyncio.Future[bool], send: Send) -> None:
+    async def _tell(self, work: asyncio.Task[bool], send: Send) -> None:
         while not work.done():
             told = {"type": "validating", "verified": self._progress.verified, "total": self._progress.total}
             await send(_line(told, more=True))
             await asyncio.wait([work], timeout=_BEAT)
+        if work.cancelled():
+            raise ClientGone
         try:
             fresh = work.result()
         except Exception as error:

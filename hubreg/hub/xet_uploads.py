@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -141,6 +142,22 @@ class _Check:
         self.done = _Checked(_named(said), self._size, terms, uses, self._first, self._file.sha256)
 
 
+class _Places:
+    """So many shards are checked at once, and so many of them of one user: nobody makes all others wait."""
+
+    def __init__(self, places: int, each: int) -> None:
+        self._all, self._each = asyncio.Semaphore(places), each
+        self._users: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def take(self, user: int) -> AsyncIterator[None]:
+        own = self._users.get(user)
+        if own is None:
+            own = self._users[user] = asyncio.Semaphore(self._each)
+        async with own, self._all:
+            yield
+
+
 @dataclass(frozen=True, slots=True)
 class XetUploads:
     db: Database
@@ -148,8 +165,8 @@ class XetUploads:
     xorbs: Xorbs
     clock: Clock
     config: Config
-    _small: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16), init=False)
-    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2), init=False)
+    _small: _Places = field(default_factory=lambda: _Places(16, 4), init=False)
+    _large: _Places = field(default_factory=lambda: _Places(2, 1), init=False)
 
     # xorbs
 
@@ -190,7 +207,8 @@ class XetUploads:
         Raises `Invalid`, or a kind of it, for whatever is wrong with it. Files that stand before the wrong one may have
         been published: they were what they were said to be.
         """
-        async with self._large if sent.size > _LARGE else self._small:
+        places = self._large if sent.size > _LARGE else self._small
+        async with places.take(holder.actor.user_id):
             parsed: Shard = await self.xorbs.in_thread(lambda: shard.parse_shard(sent.read()))
             progress.total = len(parsed.files)
             named = await self._check_xorbs(parsed)

@@ -291,6 +291,58 @@ async def test_a_check_that_takes_long_tells_that_it_is_alive(
     assert lines[-1] == {"type": "result", "result": 1}
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_whoever_leaves_is_not_worked_for(hub: Hub, door: Door, app: App, version: str) -> None:
+    """A check whose client has gone ends, in the middle: its place is another's. The next try is as good as new."""
+    await hub.made()
+    cas = await door(hub)
+    sent = package(CONTENT)
+    await cas.post(f"/v1/xorbs/default/{sent.xorbs[0].name}", content=sent.xorbs[0].body)
+    asked = cas.build_request("POST", f"/{version}/shards", content=sent.shard)
+    watched, gone = asyncio.Event(), asyncio.Event()
+    body = [sent.shard]
+
+    async def receive() -> dict[str, Any]:
+        if body:
+            return {"type": "http.request", "body": body.pop(), "more_body": False}
+        watched.set()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+
+    told: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        async with app.db.write():  # for which the check waits in the end
+            request = asyncio.ensure_future(door.api(scope_of(asked), receive, send))
+            await watched.wait()
+            assert not request.done()
+            gone.set()
+            await asyncio.gather(request, return_exceptions=True)
+        assert not any(b'"result"' in message.get("body", b"") for message in told)
+        assert list(app.layout.incoming.iterdir()) == []
+        assert (await cas.post("/v1/shards", content=sent.shard)).json() == {"result": 1}
+
+
+def scope_of(request: httpx.Request) -> dict[str, Any]:
+    """A request as servers hand it to an application."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": request.url.scheme,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path.partition(b"?")[0],
+        "query_string": request.url.query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 1),
+        "server": (request.url.host, 80),
+        "state": {},
+    }
+
+
 async def test_grants_are_not_offered(hub: Hub, door: Door) -> None:
     """404 sends a client to the plain way; 200 saves it the sending where the xorb is here."""
     await hub.made()

@@ -381,6 +381,37 @@ async def test_the_repo_goes_while_a_shard_is_checked(hub: Hub) -> None:
     assert await nothing_published(hub, repo)
 
 
+class Waiting(Xorbs):
+    """Xorbs out of which files of one size are not read before they may be."""
+
+    def __init__(self, layout: Layout, db: Database, size: int) -> None:
+        super().__init__(layout, db)
+        self.size, self.may = size, asyncio.Event()
+
+    async def sha256(self, terms: Terms) -> Sha256:
+        if terms.size == self.size:
+            await self.may.wait()
+        return await super().sha256(terms)
+
+
+async def test_nobody_makes_all_others_wait(hub: Hub) -> None:
+    """Whoever sends more shards than can be checked at once waits for their own; another's is taken meanwhile."""
+    mine, theirs = await hub.repo("mine"), await hub.repo("theirs")
+    long, short = package(CONTENT), package(CONTENT[:300_000])
+    waiting = Waiting(hub.app.layout, hub.app.db, len(CONTENT))
+    xet = replace(hub.app.xet, uploads=replace(hub.app.xet.uploads, xorbs=waiting))
+    ann = Client(xet, await holder(hub, mine))
+    bob = Client(xet, await holder(hub, theirs, hub.bob))
+    await ann.xorbs([*long.xorbs, *short.xorbs])
+    many = [asyncio.create_task(ann.shard(long.shard)) for _ in range(30)]
+    async with asyncio.timeout(60):
+        assert await bob.shard(short.shard)
+        assert not any(task.done() for task in many)
+        waiting.may.set()
+        assert sorted(await asyncio.gather(*many)) == [False] * 29 + [True]
+    waiting.close()
+
+
 class Vanishing(Xorbs):
     """Xorbs that are collected as soon as a file was read out of them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -65,10 +66,26 @@ async def _work(config: Config, *, background: bool, as_json: bool) -> None:
                 Upkeep(db, layout, config).run(lambda told: _tell(told, as_json), linger=background)
             )
             if background:
-                asyncio.get_running_loop().add_reader(sys.stdin, done.cancel)  # nothing comes but the end
-            await asyncio.wait([done])
+                _stop_with_server(done)
+            try:
+                await asyncio.wait([done])
+            finally:
+                done.cancel()
+                await asyncio.wait([done])  # it takes back what it began
             if not done.cancelled():
                 done.result()
+
+
+def _stop_with_server(done: asyncio.Future[None]) -> None:
+    """Cancel it when standard input ends, as it does with the server, or when all its processes are told to end."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_reader(sys.stdin)
+        done.cancel()
+
+    loop.add_reader(sys.stdin, stop)  # nothing comes but the end
+    loop.add_signal_handler(signal.SIGTERM, stop)
 
 
 def _tell(told: Mapping[str, object], as_json: bool) -> None:

@@ -30,6 +30,7 @@ log = logging.getLogger("hubreg.upkeep")
 
 _LOOK = 2.0  # seconds between two looks
 _PAUSE = 5.0  # seconds between two processes
+_GRACE = 3.0  # seconds that one has to end when the server does
 _MOST = 300.0  # the same after several that failed
 _SWEEP = 3600.0  # seconds between two sweeps
 _LINE = 1 << 16  # bytes
@@ -103,14 +104,21 @@ class Caretaker:
         seen, pause = -1, _PAUSE
         while True:
             await asyncio.sleep(_LOOK)
-            version = self.db.version()
-            if version == seen:
-                continue
-            if not await waits(self.db, self.config):
-                seen = version
-            elif self._is_free():
-                pause = _PAUSE if await self._done() else min(2 * pause, _MOST)
-                await asyncio.sleep(pause)
+            try:
+                version = self.db.version()
+                if version == seen:
+                    continue
+                if not await waits(self.db, self.config):
+                    seen = version
+                    continue
+                if not self._is_free():
+                    continue
+                good = await self._done()
+            except Exception:
+                log.exception("upkeep failed")
+                good = False
+            pause = _PAUSE if good else min(2 * pause, _MOST)
+            await asyncio.sleep(pause)
 
     def _is_free(self) -> bool:
         """Whether nobody is at it. Should two workers find so at the same time, one of their processes ends at once."""
@@ -119,11 +127,7 @@ class Caretaker:
 
     async def _done(self) -> bool:
         """Have it done. False where something failed, which the log then says: the next time may be better."""
-        try:
-            status, said = await self._spawn()
-        except Exception:
-            log.exception("upkeep failed")
-            return False
+        status, said = await self._spawn()
         if status:
             log.error("upkeep ended with status %d: %s", status, said)
         return status == 0
@@ -145,9 +149,20 @@ class Caretaker:
             status = await process.wait()
         finally:
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                await _end(process)
         return status, said[-_LINE:].decode("utf-8", "replace").strip()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Have it end by itself, so that what it began does not count as tried, or, where that takes too long, at once."""
+    assert process.stdin is not None  # noqa: S101 a pipe, as asked for
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(_GRACE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def _listen(lines: asyncio.StreamReader) -> None:

@@ -2,9 +2,9 @@
 Giving a Xet hash to a large file that came otherwise: its one plain copy is read once, and the virtual xorbs over it
 become rows (XET 9).
 
-Until the last transaction nobody sees any of it. Whoever is killed before has left xorbs that no file uses; the next
-try finds them, or the collector does. The sha256 is taken once more on the way: a file that was damaged since it came
-is not given another name.
+Until the last transaction nobody is offered the file; its xorbs, which have rows before, others may build upon. Whoever
+is killed before has left xorbs that no file uses; the next try finds them, or the collector does. The sha256 is taken
+once more on the way: a file that was damaged since it came is not given another name.
 """
 
 from __future__ import annotations
@@ -55,11 +55,19 @@ class Indexing:
         Index one file; its Xet hash, or None where no repo holds it any more.
 
         Blocks the event loop for some milliseconds at a time. Raises `Damaged` where the file is not what it was, and
-        `Busy` where it has to be begun again.
+        `Busy` where it has to be begun again. To be cancelled does not count as a try.
         """
         async with self.db.write() as tx:
             if not await upkeep.begin_indexing(tx, wanted.sha256):
                 return None
+        try:
+            return await self._index(wanted)
+        except asyncio.CancelledError:
+            async with self.db.write() as tx:
+                await upkeep.stop_indexing(tx, wanted.sha256)
+            raise
+
+    async def _index(self, wanted: Unindexed) -> XetHash | None:
         file, hashed, written = PlainFile(self.new_cutter()), hashlib.sha256(), _Written()
         full: list[VirtualXorb] = []
         for piece in _pieces(self.layout.blob(wanted.sha256)):

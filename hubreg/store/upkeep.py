@@ -58,6 +58,11 @@ async def begin_indexing(tx: Tx, sha256: Sha256) -> bool:
     return True
 
 
+async def stop_indexing(tx: Tx, sha256: Sha256) -> None:
+    """Take back that a file was begun: whoever did was told to stop, which says nothing about the file."""
+    await tx.run("UPDATE unindexed SET tries = tries - 1 WHERE sha256 = ? AND tries > 0", sha256)
+
+
 async def give_up_indexing(tx: Tx, sha256: Sha256) -> None:
     """There is no use in another try."""
     await tx.run("UPDATE unindexed SET tries = ? WHERE sha256 = ?", _TRIES, sha256)

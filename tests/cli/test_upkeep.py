@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,24 @@ async def ann(app: App) -> Actor:
     await app.accounts.add_user(SYSTEM, "ann")
     token = await app.accounts.create_token(SYSTEM, "ann", TokenRole.WRITE, "test")
     return await app.credentials.actor(f"Bearer {token}")
+
+
+@pytest.mark.parametrize("way", ["stdin", "SIGTERM"])
+def test_a_server_s_process_ends_when_it_is_told_to(config: Config, plain: Sha256, way: str) -> None:
+    """By the end of its input, or like all processes of a service: in order, whatever it is at."""
+    words = [sys.executable, "-m", "hubreg", "upkeep", "--background", "--data", str(config.data)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert plain in process.stdout.readline().decode()  # from here on it waits for more
+        if way == "stdin":
+            process.stdin.close()
+        else:
+            process.terminate()
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def test_upkeep_indexes_and_says_so(hubreg: Hubreg, plain: Sha256) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 from hubreg.config import Config
 from hubreg.ops import caretaker
 from hubreg.ops.caretaker import caretaking, sweeping, turn
+from hubreg.store.db import Database, wall
 from hubreg.store.layout import Layout
 from tests.ops.conftest import Keeper, named
 from tests.xet_client import some
@@ -44,6 +46,10 @@ async def running(keeper: Keeper, **settings: Any) -> AsyncIterator[None]:
     config = replace(app.config, xet_index_from=1, **settings)
     async with caretaking(app.db, app.layout, config, app.uploads.sweep):
         yield
+
+
+async def exists(path: Path) -> bool:
+    return path.exists()
 
 
 def is_free(layout: Layout) -> bool:
@@ -103,6 +109,70 @@ async def test_a_process_that_fails_is_in_the_log(
         await until(said)
     texts = [record.getMessage() for record in caplog.records]
     assert any("upkeep ended with status 1: no luck" in text for text in texts)
+
+
+async def test_it_goes_on_after_an_error_of_its_own(keeper: Keeper, caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that could not be read for a moment is no reason to index nothing until the next start."""
+    sha256 = await keeper.plain(await keeper.hub.repo(), CONTENT)
+
+    class Failing(Database):
+        left = 2
+
+        def version(self) -> int:
+            if self.left:
+                self.left -= 1
+                raise OSError("disk I/O error")
+            return super().version()
+
+    async def offered() -> bool:
+        return await keeper.offered(sha256) is not None
+
+    app = keeper.hub.app
+    db = Failing(app.layout.database, wall)
+    await db.open()
+    async with caretaking(db, app.layout, replace(app.config, xet_index_from=1), app.uploads.sweep):
+        await until(offered)
+    await db.close()
+    assert [record.getMessage() for record in caplog.records].count("upkeep failed") == 2
+
+
+async def test_a_process_may_end_by_itself(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the server ends, it hears of that, and has a moment to take back what it began."""
+    await keeper.plain(await keeper.hub.repo(), CONTENT)
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    program = (
+        "import pathlib, sys;"
+        f" pathlib.Path({str(begun)!r}).touch(); sys.stdin.read(); pathlib.Path({str(ended)!r}).touch()"
+    )
+    monkeypatch.setattr(caretaker, "command", lambda _: [sys.executable, "-c", program])
+    async with running(keeper):
+        await until(lambda: exists(begun))
+        assert not ended.exists()
+    assert ended.exists()
+
+
+async def test_a_process_that_does_not_end_is_ended(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server does not wait for it for ever."""
+    await keeper.plain(await keeper.hub.repo(), CONTENT)
+    begun = tmp_path / "begun"
+    program = (
+        f"import os, pathlib, time; pathlib.Path({str(begun)!r}).write_text(str(os.getpid()));"
+        " time.sleep(3600)"
+    )
+    monkeypatch.setattr(caretaker, "command", lambda _: [sys.executable, "-c", program])
+    monkeypatch.setattr(caretaker, "_GRACE", 0.02)
+
+    async def told() -> bool:
+        return await exists(begun) and begun.read_text() != ""
+
+    async with running(keeper):
+        await until(told)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
 
 
 async def test_what_the_process_tells_is_in_the_log(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from hubreg.errors import Damaged
-from hubreg.formats.chunking import MAX_CHUNK, Chunker, chunk_hash, hash_string
+from hubreg.formats.chunking import MAX_CHUNK, Buffer, Chunker, chunk_hash, hash_string
 from hubreg.formats.xorb import decode_chunks
 from hubreg.model import XetHash
 from hubreg.ops.indexing import Indexing
 from hubreg.store import upkeep, xet
+from hubreg.store.db import Database, SqliteTx, wall
 from hubreg.store.upkeep import Unindexed
 from hubreg.store.xorbs import pieces
 from tests.ops.conftest import Keeper, named
@@ -138,16 +141,29 @@ async def test_a_file_that_nobody_holds_any_more_is_forgotten(keeper: Keeper) ->
     repo = await keeper.hub.repo()
     sha256 = await keeper.plain(repo, CONTENT)
 
-    class Leaving(Chunker):
-        def finish(self) -> list[int]:
-            leaving.append(asyncio.ensure_future(keeper.hub.app.repos.delete(keeper.hub.ann, repo)))
-            return super().finish()
+    wanted = Unindexed(sha256, len(CONTENT))
 
-    leaving: list[asyncio.Future[Any]] = []
-    indexing = Indexing(keeper.hub.app.db, keeper.hub.app.layout, Leaving)
-    await indexing.index(Unindexed(sha256, len(CONTENT)))
-    await asyncio.gather(*leaving)
-    assert await keeper.indexing.index(Unindexed(sha256, len(CONTENT))) is None
+    class Leaving(Database):
+        """The repo is gone before the second transaction, which writes the xorbs that were found."""
+
+        @asynccontextmanager
+        async def write(self) -> AsyncIterator[SqliteTx]:
+            if await keeper.rows("unindexed WHERE tries = 1") and await keeper.rows("lfs_objects"):
+                await keeper.hub.app.repos.delete(keeper.hub.ann, repo)
+            async with super().write() as tx:
+                yield tx
+
+    db = Leaving(keeper.hub.app.layout.database, wall)
+    await db.open()
+    try:
+        assert await Indexing(db, keeper.hub.app.layout, Chunker).index(wanted) is None
+    finally:
+        await db.close()
+    assert await keeper.waiting() is None
+    assert await keeper.rows("xet_files") == 0
+    async with keeper.hub.app.db.write() as tx:
+        await upkeep.add_unindexed(tx, sha256, len(CONTENT))
+    assert await keeper.indexing.index(wanted) is None
     assert await keeper.waiting() is None
 
 
@@ -165,6 +181,28 @@ async def test_whoever_is_stopped_in_the_middle_begins_again(keeper: Keeper) -> 
             Unindexed(sha256, len(CONTENT))
         )
     assert await keeper.offered(sha256) is None
+    assert await keeper.index() == [named(CONTENT)]
+
+
+async def test_to_be_stopped_is_no_try(keeper: Keeper) -> None:
+    """However often a server is stopped while it reads a file, the file is not given up."""
+    repo = await keeper.hub.repo()
+    sha256 = await keeper.plain(repo, CONTENT)
+    wanted = Unindexed(sha256, len(CONTENT))
+    reading: list[asyncio.Future[Any]] = []
+
+    class Stopping(Chunker):
+        def feed(self, data: Buffer) -> list[int]:
+            reading[-1].cancel()
+            return super().feed(data)
+
+    for _ in range(5):
+        indexing = Indexing(keeper.hub.app.db, keeper.hub.app.layout, Stopping)
+        reading.append(asyncio.ensure_future(indexing.index(wanted)))
+        with pytest.raises(asyncio.CancelledError):
+            await reading[-1]
+        assert await keeper.waiting() == wanted
+    assert await keeper.rows("unindexed WHERE tries = 0") == 1
     assert await keeper.index() == [named(CONTENT)]
 
 

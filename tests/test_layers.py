@@ -54,6 +54,8 @@ LATE = {
     ("hubreg.server.supervisor", "uvloop"),  # does not exist on every platform
     ("hubreg.cli.serve", "hubreg.cli.serving.run"),  # other commands start three times as fast without it
     ("hubreg.cli.upkeep", "hubreg.ops.upkeep.Upkeep"),  # the same
+    ("hubreg.cli.pull", "hubreg.cli.pulling.Asked"),  # the same
+    ("hubreg.cli.pull", "hubreg.cli.pulling.run"),  # the same
 }
 
 LONGEST_FUNCTION = 60  # lines

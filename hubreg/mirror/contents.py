@@ -37,9 +37,13 @@ class Place:
     async def open(self, start: int, end: int) -> AsyncIterator[Body]:
         """As `fetching.Source`."""
         mirror, repo = self.contents.mirror, self.repo
-        hub = await mirror.sources.hub(repo.upstream_id)
+        hub, rule = await mirror.sources.hub(repo.upstream_id), await mirror.sources.rule_of(repo)
         if hub is None:
             raise UpstreamFailed(f"The upstream that {repo.ref.full} comes from is not asked any more.")
+        if rule is None or not rule.asks:
+            raise UpstreamFailed(
+                f"{self.entry.path} of {repo.ref.full} is not here, and upstream is not to be asked."
+            )
         kind = "" if repo.ref.type is RepoType.MODEL else f"{repo.ref.type.plural}/"
         path = f"/{kind}{quote(repo.upstream_name)}/resolve/{self.commit}/{quote(self.entry.path)}"
         token = await mirror.rights.token(repo)

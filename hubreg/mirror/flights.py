@@ -90,6 +90,13 @@ class Flight:
                     self._growing.want(at)
                 await event.wait()
 
+    async def ended(self, seconds: float) -> bool:
+        """Whether all of it is here and right, looked at after at most so many seconds. Raises why it will not be."""
+        await asyncio.wait([self.task], timeout=seconds)
+        if self._failure is not None:
+            raise self._failure
+        return self.task.done()
+
     @property
     def progress(self) -> int:
         """Bytes that are there."""

@@ -118,3 +118,11 @@ async def test_what_upstream_does_is_said(
         True,
     )
     assert not await mirror.blobs(hub.app.db, [BIG.sha256])
+
+
+async def test_what_is_offline_is_not_fetched(hub: Mirrored, big: str) -> None:
+    """Of a listing that is here: 424 for the content that is not, and upstream is not asked."""
+    assert (await hub.head(big)).status_code == 200
+    await hub.rule("org/*", "offline")
+    answer = await asked(hub, big)
+    assert (answer.status_code, hub.fake.sent("big.bin")) == (424, 0)

@@ -135,6 +135,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
         try:
             yield made
         finally:
+            made.pushes.close()
             await made.arriving.flights.close()
             await mirror.close()
     finally:

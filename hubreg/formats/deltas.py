@@ -8,10 +8,13 @@ hardly differ.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from hubreg.errors import Invalid
 
 # --- applying ---
+
+_COUNTED = 1024  # steps that are done before they are counted
 
 
 def result_size(delta: bytes) -> int:
@@ -31,18 +34,22 @@ def _delta_size(delta: bytes, at: int) -> tuple[int, int]:
     raise Invalid("A delta of the git pack has no sizes.")
 
 
-def apply_delta(base: bytes, delta: bytes) -> bytes:
+def apply_delta(base: bytes, delta: bytes, count: Callable[[int], object] = lambda steps: None) -> bytes:
     """
     What a delta makes of its base. Raises `Invalid` for one that reaches outside the base, or makes more or less
-    than it says: it never holds more than that.
+    than it says: it never holds more than that. `count` is told how many steps were done, now and then: those are
+    the work, be it a byte or a megabyte that each of them copies.
     """
     size, at = _delta_size(delta, 0)
     if size != len(base):
         raise Invalid("A delta of the git pack is for another base.")
     left, at = _delta_size(delta, at)
-    made, source = bytearray(), memoryview(base)
+    made, source, steps = bytearray(), memoryview(base), 0
     try:
         while at < len(delta):
+            steps += 1
+            if not steps % _COUNTED:
+                count(_COUNTED)
             step = delta[at]
             at += 1
             if step & 0x80:
@@ -60,6 +67,7 @@ def apply_delta(base: bytes, delta: bytes) -> bytes:
         raise Invalid("A delta of the git pack is cut off.") from None
     if left:
         raise Invalid("A delta of the git pack makes less than it says.")
+    count(steps % _COUNTED)
     return bytes(made)
 
 

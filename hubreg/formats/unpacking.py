@@ -68,8 +68,7 @@ class Packed:
     chain: int = 0
 
 
-# An instruction byte of a delta is copied at this multiple of what a byte of content costs.
-_INSTRUCTION = 16
+_STEP = 256  # bytes: what else is done in the time that a step of a delta takes, however little it copies
 _PIECE = 1 << 20
 _WINDOW = 64 << 10
 _RECENT = 32 << 20
@@ -98,13 +97,17 @@ class Unpacker:
     ) -> None:
         self._read, self._start, self._end, self._limits, self._note = read, start, end, limits, note
         self._window, self._window_at = memoryview(b""), 0
-        self._work = limits.work
+        self._work, self._stopped = limits.work, False
         self._recent = _Recent(_RECENT)
         self._after: dict[int, list[Packed]] = {}  # deltas by the offset of their base
         self._named: dict[Oid, list[Packed]] = {}  # and by its name
         self._headers: dict[int, Packed] = {}
         self._ready: list[Packed] = []  # objects whose deltas can be resolved
         self.objects: dict[Oid, Packed] = {}
+
+    def stop(self) -> None:
+        """From another thread: whatever is being done ends soon, with an error."""
+        self._stopped = True
 
     # reading
 
@@ -255,7 +258,12 @@ class Unpacker:
         if size > self._limits.held:
             raise TooLarge(f"A git delta that makes or takes {size} bytes is more than this server takes.")
 
+    def _spend_steps(self, steps: int) -> None:
+        self._spend(steps * _STEP)
+
     def _spend(self, cost: int) -> None:
+        if self._stopped:
+            raise Invalid("The push was given up.")
         self._work -= cost
         if self._work < 0:
             raise TooLarge(
@@ -295,6 +303,15 @@ class Unpacker:
         self._ready.append(packed)
         self._note(packed, data)
 
+    def is_light(self, packed: Packed, most: int) -> bool:
+        """Whether `content` will spend at most that much work: a small object may be the last of many large ones."""
+        while packed.base is not None and self._recent.get(packed.at) is None:
+            most -= packed.size + packed.stored * _STEP
+            if most < 0:
+                return False
+            packed = packed.base
+        return packed.size + packed.stored <= most
+
     def content(self, packed: Packed) -> bytes:
         """What an object holds. For one that is held: `Limits.held`."""
         line: list[Packed] = []
@@ -309,8 +326,8 @@ class Unpacker:
         for delta in reversed(line):
             steps, _ = self._inflate(delta.at, delta.stored)
             self._judge(result_size(steps))
-            self._spend(result_size(steps) + len(steps) * _INSTRUCTION)
-            data = apply_delta(data, steps)
+            self._spend(result_size(steps))
+            data = apply_delta(data, steps, self._spend_steps)
             self._recent.put(delta.at, data)
         return data
 

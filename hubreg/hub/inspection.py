@@ -235,7 +235,7 @@ class Inspection:
         data = await self._received.content(oid)
         if len(data) <= _SMALL:
             return self._look_into(oid, path, data)
-        return await run_in(None, self._look_into, oid, path, data)
+        return await self._received.in_thread(self._look_into, oid, path, data)
 
     def _look_into(self, oid: Oid, path: str, data: bytes) -> tuple[_Opened, list[_Waiting]]:
         entries = _parsed(oid, gitobjects.parse_tree, data)

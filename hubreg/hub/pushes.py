@@ -12,9 +12,12 @@ the report; an HTTP error it would not show.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from hubreg.errors import Conflict, HubregError, Invalid, Moved, NotFound, Refused, Unauthenticated
 from hubreg.formats import gitwire, names
@@ -36,7 +39,25 @@ from hubreg.store.layout import Layout
 from hubreg.store.repos import Repo
 
 LARGEST = 4 << 30  # bytes of the largest push
+_AT_ONCE = 2  # pushes whose packs are worked on
 _DECLINED = "pre-receive hook declined"  # how git hosts say that the reason is above
+
+
+class Turns:
+    """
+    Whose pack is taken apart, among the tasks of this process: a few bytes of one may be seconds of work. Pushes wait
+    for pushes only, and somebody's for his own before they wait for others'.
+    """
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="hubreg-push")
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, actor: Actor) -> asyncio.Lock:
+        return self._locks.setdefault(actor.user_id, asyncio.Lock())
+
+    def close(self) -> None:
+        self.threads.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +68,15 @@ class Pushes:
     commits: Commits
     layout: Layout
     limits: Limits = field(default_factory=Limits)
+    turns: Turns = field(default_factory=Turns)
+
+    def close(self) -> None:
+        self.turns.close()
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Received]:
         """Somewhere to put the body of a push. Nothing of it is left when the block has been left."""
-        received = Received(self.layout.temporary(), LARGEST)
+        received = Received(self.layout.temporary(), LARGEST, self.turns.threads)
         try:
             yield received
         finally:
@@ -72,7 +97,8 @@ class Pushes:
         holdings = Holdings(self.db, self.packing, repo)
         try:
             if any(command.new != ZERO for command in push.commands):
-                await self._unpack(holdings, received)
+                async with self.turns.of(actor):
+                    await self._unpack(holdings, received)
         except Invalid as error:
             return gitwire.render_report(push, error.message, _said(error))
         try:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hubreg.errors import TooLarge
 from hubreg.formats import gitwire, lfs, pktline
@@ -24,7 +26,9 @@ from hubreg.store.threads import run_in
 
 _COMMANDS = 4 << 20  # bytes of commands: some 40 000 refs
 _FEED = 64 << 10
-_SMALL = 32 << 10  # bytes that the event loop may inflate by itself
+_LIGHT = 256 << 10  # bytes that the event loop may inflate and copy by itself: half a millisecond
+
+T = TypeVar("T")
 
 
 class Received:
@@ -34,11 +38,12 @@ class Received:
     `objects` are those of the pack by oid, `pointers` what those of its files that are LFS pointers say.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
-        """`path` is where the file is made, in passing; `most` bytes may be written."""
+    def __init__(self, path: Path, most: int, threads: Executor) -> None:
+        """`path` is where the file is made, in passing; `most` bytes may be written. The work is done in `threads`."""
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         path.unlink()
         self._most, self._size, self._pack_at = most, 0, 0
+        self._threads = threads
         self.pointers: dict[Oid, Pointer] = {}
         self._unpacker = Unpacker(self._read, 0, 0, Limits())
 
@@ -92,8 +97,8 @@ class Received:
     async def unpack(self, limits: Limits) -> list[Oid]:
         """Read the whole pack, and name the bases that it lacks. Raises `Invalid` and `TooLarge`."""
         self._unpacker = Unpacker(self._read, self._pack_at, self._size, limits, self._note)
-        await run_in(None, self._unpacker.scan)
-        await run_in(None, self._unpacker.resolve)
+        await self.in_thread(self._unpacker.scan)
+        await self.in_thread(self._unpacker.resolve)
         return self._unpacker.missing()
 
     def _note(self, packed: Packed, data: bytes) -> None:
@@ -102,7 +107,7 @@ class Received:
 
     async def admit(self, oid: Oid, kind: str, data: bytes) -> list[Oid]:
         """Let a base of deltas be used that is not in the pack; the bases that are lacking after it."""
-        return await run_in(None, self._admit, oid, kind, data)
+        return await self.in_thread(self._admit, oid, kind, data)
 
     def _admit(self, oid: Oid, kind: str, data: bytes) -> list[Oid]:
         at = self._size
@@ -114,10 +119,14 @@ class Received:
     async def content(self, oid: Oid) -> bytes:
         """What an object of the pack holds, if it is one that `Limits` lets be held."""
         packed = self.objects[oid]
-        if packed.size <= _SMALL:
+        if self._unpacker.is_light(packed, _LIGHT):
             return self._unpacker.content(packed)
-        return await run_in(None, self._unpacker.content, packed)
+        return await self.in_thread(self._unpacker.content, packed)
 
     async def contents(self, oids: list[Oid]) -> list[bytes]:
         """Of several together."""
-        return await run_in(None, lambda: [self._unpacker.content(self.objects[oid]) for oid in oids])
+        return await self.in_thread(lambda: [self._unpacker.content(self.objects[oid]) for oid in oids])
+
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Work on the push, which waits for the work of other pushes, and ends soon where nobody waits for it."""
+        return await run_in(self._threads, function, *args, stop=self._unpacker.stop)

@@ -11,9 +11,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def run_in(executor: Executor | None, function: Callable[..., T], *args: Any) -> T:
+async def run_in(
+    executor: Executor | None,
+    function: Callable[..., T],
+    *args: Any,
+    stop: Callable[[], object] | None = None,
+) -> T:
     """
-    Run `function` in a thread; when cancelled, wait for it before passing the cancellation on.
+    Run `function` in a thread; when cancelled, wait for it before passing the cancellation on. `stop` is called then,
+    to have it end early.
 
     `asyncio.to_thread` returns at once when cancelled while its thread runs on: whoever then closes the file that the
     thread still writes to may see the bytes arrive in another file that got the same descriptor, and a transaction
@@ -23,6 +29,8 @@ async def run_in(executor: Executor | None, function: Callable[..., T], *args: A
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
+        if stop is not None:
+            stop()
         while not work.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([work])

@@ -444,6 +444,56 @@ def test_copying_over_and_over_is_too_much_work() -> None:
         unpacked(made, Limits(work=4 << 20))
 
 
+def test_copying_single_bytes_is_too_much_work() -> None:
+    """A step costs what it takes to do it, which is much more than the byte that it copies."""
+    steps = delta(BASE, 100_000, *[b"\x90\x01"] * 100_000)
+    made = pack(WHOLE, stored(6, len(steps), steps, offset(len(WHOLE))))
+    assert len(made) < 1000
+    with pytest.raises(TooLarge, match="more work"):
+        unpacked(made, Limits(work=100 * 100_000))
+    assert len(unpacked(made, Limits(work=300 * 100_000)).objects) == 2
+
+
+def test_inserting_much_is_little_work() -> None:
+    """A delta may bring much that is new: it is paid for by steps, not by its bytes."""
+    new = [bytes([n % 256]) * 127 for n in range(1000)]
+    steps = delta(BASE, 127_000, *map(insert, new))
+    made = pack(WHOLE, stored(6, len(steps), steps, offset(len(WHOLE))))
+    assert len(unpacked(made, Limits(work=8 * len(steps))).objects) == 2
+
+
+def test_unpacking_can_be_stopped() -> None:
+    """From another thread: what is under way ends, in the middle of a delta too."""
+    steps = delta(BASE, 100_000, *[b"\x90\x01"] * 100_000)
+    made = pack(WHOLE, stored(6, len(steps), steps, offset(len(WHOLE))))
+    found = unpacker(made)
+    found.scan()
+    found.stop()
+    with pytest.raises(Invalid, match="given up"):
+        found.resolve()
+    told: list[int] = []
+    assert len(apply_delta(BASE, steps, told.append)) == sum(told) == 100_000
+    assert max(told) < 2000
+
+
+def test_a_small_object_may_be_much_work() -> None:
+    """Whoever wants its content asks beforehand: it may be a byte of a megabyte, or be made in a million steps."""
+    large = bytes(1 << 20)
+    byte = delta(large, 1, copy(5, 1))
+    dear = delta(BASE, 1000, *[b"\x90\x01"] * 1000)
+    made = pack(
+        stored(3, len(large), large),
+        stored(7, len(byte), byte, bytes.fromhex(object_oid("blob", large))),
+        WHOLE,
+        stored(6, len(dear), dear, offset(len(WHOLE))),
+    )
+    found = unpacked(made)
+    assert all(found.is_light(packed, 3 << 20) for packed in found.objects.values())
+    found._recent.held.clear()
+    light = {packed.size: found.is_light(packed, 100_000) for packed in found.objects.values()}
+    assert light == {1 << 20: False, 1: False, 100: True, 1000: False}
+
+
 def test_empty_blocks_are_work_too() -> None:
     """An object of nothing in a megabyte of empty deflate blocks, again and again."""
     stream = zlib.compressobj(0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -611,3 +612,30 @@ async def test_what_was_looked_at_is_forgotten(hub: Hub) -> None:
         brought = await inspection.run([_oid(tip)])
         assert brought.cost == 6 * 60_000 + 6 + 7 * FOLDER_COST
         assert len(inspection._entries) < 320_000 > len(inspection._names)
+
+
+async def test_packs_wait_for_packs_only(hub: Hub) -> None:
+    """
+    While the threads that take packs apart are taken, a push waits, and everything else that is done in threads goes
+    on. Of one person's pushes one is taken apart at a time, so that others' are.
+    """
+    repo, begun, go = await hub.repo(), threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        begun.release()
+        go.wait()
+
+    threads = hub.app.pushes.turns.threads
+    held = [threads.submit(hold) for _ in range(2)]
+    await asyncio.to_thread(begun.acquire)
+    await asyncio.to_thread(begun.acquire)
+    work = asyncio.ensure_future(push(hub, repo, commit(GOOD), GOOD, HELLO))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert hub.app.pushes.turns.of(hub.ann).locked()
+    assert not hub.app.pushes.turns.of(hub.bob).locked()
+    await hub.commit(repo, add("a", "meanwhile"))
+    assert not work.done()
+    go.set()
+    assert (await work)[-1] == "ok refs/heads/x"
+    assert [done.result() for done in held] == [None, None]

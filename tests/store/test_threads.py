@@ -63,3 +63,20 @@ async def test_work_that_has_not_begun_is_waited_for_as_well() -> None:
             await second
         assert ran.is_set()
         await first
+
+
+async def test_work_may_be_told_to_stop() -> None:
+    """A caller that is cancelled waits no longer than its thread takes to notice."""
+    begun, stopped = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return stopped.wait(60)
+
+    task = asyncio.create_task(run_in(None, work, stop=stopped.set))
+    await run_in(None, begun.wait, 10)
+    assert not stopped.is_set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stopped.is_set()

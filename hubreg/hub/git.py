@@ -8,8 +8,10 @@ fetch it when asked to by name. What hubreg cannot do is not among the capabilit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from hubreg.errors import HubregError, Invalid, NotFound, Unsupported
 from hubreg.formats import gitwire, pktline
@@ -53,12 +55,21 @@ class _Plan:
     tags: Sequence[Oid] = ()
 
 
+@dataclass(slots=True, weakref_slot=True)
+class _Reading:
+    """Of one repo's history by several fetches: one does it, those that wait take what came of it, however large."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    last: Ancestry | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Git:
     db: Database
     access: Access
     packing: Packing
     _known: Bounded[int, Ancestry] = field(default_factory=lambda: Bounded(_COMMITS, len), init=False)
+    _readings: WeakValueDictionary[int, _Reading] = field(default_factory=WeakValueDictionary, init=False)
 
     # refs
 
@@ -115,12 +126,15 @@ class Git:
 
     async def _ancestry(self, repo: Repo, refs: Sequence[Ref]) -> Ancestry:
         # History does not change: one that has every tip of today is as good as a new one.
-        known = self._known.get(repo.id)
-        if known is None or not all(ref.commit in known for ref in refs):
-            rows = await objects.every_commit(self.db, repo.id)
-            known = await run_in(None, Ancestry.parse, rows)
-            if len(known) <= _COMMITS:
-                self._known.put(repo.id, known)
+        reading = self._readings.setdefault(repo.id, _Reading())
+        async with reading.lock:
+            known = reading.last or self._known.get(repo.id)
+            if known is None or not all(ref.commit in known for ref in refs):
+                rows = await objects.every_commit(self.db, repo.id)
+                known = await run_in(None, Ancestry.parse, rows)
+                if len(known) <= _COMMITS:
+                    self._known.put(repo.id, known)
+            reading.last = known
         return known
 
     async def _answer(self, plan: _Plan, *, bands: bool) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from hubreg.identity.accounts import SYSTEM
 from hubreg.model import ANONYMOUS, Actor, CommitHeader, RepoType, Sha256, TokenRole
 from hubreg.ops import directory
 from hubreg.store import objects
-from hubreg.store.db import wall
+from hubreg.store.db import Database, Row, wall
 from hubreg.store.repos import Repo
 
 
@@ -32,6 +33,25 @@ async def lines(
 
 def add(path: str, content: bytes | str = b"content") -> FileLine:
     return FileLine(path, content.encode() if isinstance(content, str) else content)
+
+
+class Watched:
+    """A database that keeps what it is asked."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    async def scan(self, sql: str, *values: object) -> list[Row]:
+        self.asked.append(sql)
+        return await self._db.scan(sql, *values)
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        self.asked.append(sql)
+        return await self._db.all(sql, *values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 What cuts streams into Xet's chunks: numpy, or where there is a C compiler the same loop compiled.
 
 hubreg needs no compiler. Where one is at hand, 40 ms of it save two thirds of the time that indexing takes
-(docs/decisions/0012). What was compiled is loaded and its file removed: nothing of it is kept, so nothing can be
+(docs/decisions/0014). What was compiled is loaded and its file removed: nothing of it is kept, so nothing can be
 outdated, or be put there by somebody else. It is used only if it cuts a sample just as numpy does.
 """
 

@@ -173,7 +173,8 @@ def known(error: Exception, request: str) -> HubregError:
     """The error as one of ours. What is not, or is our own failure, goes to the log and says nothing of itself."""
     if is_full(error) or isinstance(error, StorageFull):
         log.error("%s: the disk is full: %s", request, error)
-        return StorageFull(StorageFull.MESSAGE, hint="Whoever runs it has to make room.")
+        hint = "Whoever runs it has to make room."
+        return error if isinstance(error, StorageFull) else StorageFull(StorageFull.MESSAGE, hint=hint)
     if not isinstance(error, HubregError):
         log.error("%s failed", request, exc_info=error)
         return HubregError("Internal error.", hint="The server's log says more.")

@@ -149,7 +149,7 @@ async def test_a_full_database(hub: Hub, app: App) -> None:
     assert again.status_code == 200
 
 
-@pytest.mark.parametrize("error", [StorageFull("noticed elsewhere"), OSError(errno.ENOSPC, "full")])
+@pytest.mark.parametrize("error", [StorageFull(StorageFull.MESSAGE), OSError(errno.ENOSPC, "full")])
 def test_the_operator_hears_of_it(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever noticed it, and whatever the client is told."""
     known = boundary.known(error, "PUT /lfs")

@@ -111,17 +111,22 @@ def test_a_first_start(serve: Serve, data: Path) -> None:
 
 
 def test_commands_work_while_the_server_runs(serve: Serve, hubreg: Hubreg) -> None:
-    """A token that is made beside a running server opens it at once, in every worker."""
+    """A token that is made beside a running server opens it at once, in every worker; a revoked one no more."""
     server = serve("--workers", "2")
     assert hubreg("user", "add", "alice").exit_code == 0
     token = hubreg("token", "create", "alice", "--role", "write", "--name", "laptop").stdout.strip()
-    for _ in range(8):
+
+    def who() -> tuple[int, object]:
         connection = http.client.HTTPConnection(server.url.hostname or "", server.url.port, timeout=10)
-        connection.request(
-            "GET", "/api/whoami-v2", headers={"Authorization": f"Bearer {token}", "Connection": "close"}
-        )
-        assert json.load(connection.getresponse())["name"] == "alice"
-        connection.close()
+        headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
+        connection.request("GET", "/api/whoami-v2", headers=headers)
+        with connection.getresponse() as response:
+            return response.status, json.load(response).get("name")
+
+    assert {who() for _ in range(8)} == {(200, "alice")}
+    for words in ("token revoke alice laptop", "token create alice --role read --name laptop"):
+        assert hubreg(*words.split()).exit_code == 0
+        assert {who() for _ in range(8)} == {(401, None)}
 
 
 def test_a_second_server_is_refused(serve: Serve, data: Path) -> None:

@@ -232,8 +232,8 @@ class UpstreamBusy(UpstreamFailed):
 
 class StorageFull(HubregError):
     """
-    The server's disk, or its user's share of it, is full: nothing of the write was kept. huggingface_hub does not ask again
-    on 507, hf_xet does a few times.
+    The server's disk, or its user's share of it, is full: nothing of the write was kept. huggingface_hub does not ask
+    again on 507, hf_xet does a few times.
     """
 
     status = 507

@@ -13,18 +13,16 @@ What is known already is not hashed again: a shard may be sent twice, and by two
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from hubreg.config import Config
 from hubreg.errors import Invalid, TooLarge
 from hubreg.formats import shard
-from hubreg.formats.chunking import HASH_SIZE, MerkleHash, hash_bytes, hash_string
+from hubreg.formats.chunking import MerkleHash, hash_bytes, hash_string
 from hubreg.formats.shard import Shard, ShardFile, ShardXorb, Term
 from hubreg.formats.terms import Terms, render_term
 from hubreg.formats.xorb import MAX_XORB, ChunkIndex
@@ -43,10 +41,11 @@ _LARGEST = 4  # times the largest file: what all files of a shard may have toget
 _SPARE_CHUNKS = 10_000  # of a shard, beyond those that its files need
 _SHORT_CHUNK = 4096  # bytes: clients make none below 8128, but for the last one of a file
 _FILES = 256  # that are checked and published together, and
-_GROUP = 20_000  # terms
+_GROUP = 5000  # terms
+_ROWS = 5000  # in one transaction: all other writers wait for it
 _TERMS = 64  # that are checked with one trip to a thread
-_GLOBAL = 1024  # a chunk whose hash ends in a multiple of this may be asked for by name (XET 7)
-_MARKED = 256  # chunks of a xorb that its sender may make such; the first ones of files need no mark
+_BY_NAME = 32  # chunks of a xorb that may be asked for because of their hash, and as many that its sender marked, but
+_SHARE = 64 << 10  # of each so many bytes only one: clients mark the first chunks of files
 
 
 class IncomingXorb:
@@ -189,10 +188,12 @@ class XetUploads:
     async def _offer(self, hashes: Sequence[XetHash]) -> bool:
         """Have xorbs, which were here a moment ago, kept for a while. False where one of them is gone."""
         stale = await xet.stale_offers(self.db, hashes, self.clock())
-        if not stale:
-            return True
-        async with self.db.write() as tx:
-            return len(await xet.offer(tx, stale)) == len(stale)
+        for start in range(0, len(stale), _ROWS):
+            part = stale[start : start + _ROWS]
+            async with self.db.write() as tx:
+                if len(await xet.offer(tx, part)) != len(part):
+                    return False
+        return True
 
     # shards
 
@@ -211,26 +212,43 @@ class XetUploads:
         async with places.take(holder.actor.user_id):
             parsed: Shard = await self.xorbs.in_thread(lambda: shard.parse_shard(sent.read()))
             progress.total = len(parsed.files)
-            named = await self._check_xorbs(parsed)
-            fresh = False
+            listed = await self._check_xorbs(parsed)
+            fresh, used = False, set[XetHash]()
             bounds = _Bounds(progress.total, self.config.lfs_max)
             for group in _groups(parsed):
                 checked = await self._check(parsed, group, bounds)
                 files = [(file, await self._verified(file, progress)) for file in checked]
-                fresh |= await self._publish(holder, files, named)
-                named = {}
+                fresh |= await self._publish(holder, files)
+                used.update(xorb for file in checked for xorb, _ in file.uses)
+            # Of xorbs that no file uses no chunk is named: they may go any time.
+            await self._name_chunks(parsed.xorbs[at] for name, at in listed.items() if name in used)
             return fresh
 
-    async def _check_xorbs(self, parsed: Shard) -> dict[XetHash, XetHash]:
-        """
-        Hold the lists of chunks against what was measured; the chunks that may be asked for by name, with their xorbs.
-        """
-        named: dict[XetHash, XetHash] = {}
-        for listed in parsed.xorbs:
-            held = await self._held(listed.hash)
-            named |= await self.xorbs.in_thread(_check_xorb, listed, held)
-        await self._offer(list({_named(listed.hash) for listed in parsed.xorbs}))
-        return named
+    async def _check_xorbs(self, parsed: Shard) -> dict[XetHash, int]:
+        """Hold the lists of chunks against what was measured; where in the shard each xorb is listed."""
+        listed: dict[XetHash, int] = {}
+        for number, xorb in enumerate(parsed.xorbs):
+            held = await self._held(xorb.hash)
+            await self.xorbs.in_thread(xorb.check, held.index)
+            listed[held.hash] = number
+        await self._offer(list(listed))
+        return listed
+
+    async def _name_chunks(self, xorbs: Iterable[ShardXorb]) -> None:
+        """Let chunks of these be asked for by name."""
+        rows: list[tuple[XetHash, XetHash]] = []
+        for listed in xorbs:
+            rows += await self.xorbs.in_thread(_by_name, listed, await self._held(listed.hash))
+            if len(rows) > _ROWS - 2 * _BY_NAME:
+                await self._add_chunks(rows)
+                rows = []
+        await self._add_chunks(rows)
+
+    async def _add_chunks(self, rows: Sequence[tuple[XetHash, XetHash]]) -> None:
+        if rows:
+            async with self.db.write() as tx:
+                await _require_xorbs(tx, {xorb for _, xorb in rows})
+                await xet.add_chunks(tx, rows)
 
     async def _held(self, raw: bytes) -> Held:
         held = await self.xorbs.find(_named(raw))
@@ -277,22 +295,16 @@ class XetUploads:
         progress.verified += 1
         return XetFile(file.hash, sha256, file.size, file.terms)
 
-    async def _publish(
-        self,
-        holder: Holder,
-        files: Sequence[tuple[_Checked, XetFile]],
-        named: Mapping[XetHash, XetHash],
-    ) -> bool:
+    async def _publish(self, holder: Holder, files: Sequence[tuple[_Checked, XetFile]]) -> bool:
         """One transaction: the files, where their chunks are found, and that the repo holds them."""
         async with self.db.write() as tx:
             actor, repo = await self.access.afresh(tx, holder.actor, holder.repo)
             self.access.require(actor, Action.PROPOSE, repo)
             proposed = not self.access.may(actor, Action.WRITE, repo)
-            await _require_xorbs(tx, {xorb for file, _ in files for xorb, _ in file.uses} | {*named.values()})
+            await _require_xorbs(tx, {xorb for file, _ in files for xorb, _ in file.uses})
             for checked, file in files:
                 await xet.insert_file(tx, file, checked.uses)
-            first = [checked.first for checked, _ in files if checked.first is not None]
-            await xet.add_chunks(tx, [*named.items(), *first])
+            await xet.add_chunks(tx, [checked.first for checked, _ in files if checked.first is not None])
             return await _hold(tx, holder, [file for _, file in files], proposed=proposed)
 
 
@@ -311,12 +323,11 @@ def _named(raw: bytes) -> XetHash:
     return XetHash(hash_string(raw))
 
 
-def _check_xorb(listed: ShardXorb, held: Held) -> dict[XetHash, XetHash]:
-    listed.check(held.index)
-    hashes = held.index.hashes()
-    words = np.frombuffer(hashes, "<u8").reshape(-1, 4)
-    numbers = {*np.flatnonzero(words[:, 3] % _GLOBAL == 0).tolist(), *listed.marked()[:_MARKED]}
-    return {_named(hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]): held.hash for at in numbers}
+def _by_name(listed: ShardXorb, held: Held) -> list[tuple[XetHash, XetHash]]:
+    """The chunks of a xorb that may be asked for by name (XET 7), each with the xorb's own."""
+    marked = listed.marked()[: min(_BY_NAME, 1 + held.index.unpacked() // _SHARE)]
+    numbers = {*held.index.global_chunks()[:_BY_NAME], *marked}
+    return [(_named(held.index[number].hash), held.hash) for number in sorted(numbers)]
 
 
 def _run(steps: Sequence[Callable[[], None]]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from hubreg.errors import (
     RepoNotFound,
     TooLarge,
 )
-from hubreg.formats.chunking import dedup_hmac, hash_bytes, range_hash
+from hubreg.formats.chunking import chunk_hash, dedup_hmac, hash_bytes, is_global, range_hash
 from hubreg.formats.terms import Terms
 from hubreg.formats.xorb import decode_chunks
 from hubreg.hub.xet import Xet
@@ -29,7 +31,7 @@ from hubreg.hub.xet_tokens import Holder
 from hubreg.hub.xet_uploads import Progress
 from hubreg.model import Actor, AddLfs, Sha256, XetHash
 from hubreg.store import log, objects
-from hubreg.store.db import Database
+from hubreg.store.db import Clock, Database, SqliteTx
 from hubreg.store.layout import Layout
 from hubreg.store.repos import Repo
 from hubreg.store.xorbs import Held, Xorbs
@@ -616,8 +618,11 @@ async def test_a_url_gives_its_ranges_and_no_byte_more(hub: Hub) -> None:
     assert (await fetched(hub, fetch.url, [(first[0] + 1, first[1] - 1)]))[1]
     with pytest.raises(Invalid, match="overlap"):
         await fetched(hub, fetch.url, [first, second, first])
+    assert source.size == second[1]
+    assert (await fetched(hub, fetch.url, [(second[0], 1 << 60)]))[1] == [second]
     for wrong in [
         (0, source.size),
+        (0, 1 << 60),
         (first[0], first[1] + 1),
         (first[1], second[0]),
         (second[0] - 1, second[1]),
@@ -722,6 +727,67 @@ async def test_which_chunks_may_be_asked_for(hub: Hub) -> None:
     await ann.shard(shard([sent.file], sent.xorbs, flags=1 << 31))
     known = {row[0] for row in await hub.app.db.all("SELECT hash FROM xet_chunks")}
     assert known == set(names)
+
+
+async def test_how_many_chunks_of_a_xorb_may_be_asked_for(hub: Hub) -> None:
+    """However many are marked: one for each 64 KiB of it, 32 at most; and none where no file uses the xorb."""
+    repo = await hub.repo()
+    ann = await client(hub, repo)
+    small, unused = tiny(500), Xorb(tuple(b"%05d" % number for number in range(500)))
+    large = Xorb(tuple(bytes([number]) * 131_072 for number in range(40)), LZ4)
+    await ann.xorbs([small, unused, large])
+    files = [File((Term(small, 3, 4),)), File((Term(large, 2, 40),))]
+    await ann.shard(shard(files, [small, unused, large], flags=1 << 31))
+    rows = await hub.app.db.all("SELECT hash, xorb FROM xet_chunks")
+    named = {xorb.name: len([row for row in rows if row[1] == xorb.name]) for xorb in (small, unused, large)}
+    eligible = [node for node in nodes(small.chunks) if int.from_bytes(node.hash[24:], "little") % 1024 == 0]
+    assert named[unused.name] == 0
+    assert 2 <= named[small.name] <= 2 + len(eligible)  # the first one of the file, and one that is marked
+    assert 32 <= named[large.name] <= 34
+
+
+class Rows(Database):
+    """A database that tells how many rows each transaction was given."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(path, clock)
+        self.given: list[int] = []
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[SqliteTx]:
+        async with super().write() as tx:
+            counted = CountedTx(tx)
+            yield counted
+        self.given.append(counted.rows)
+
+
+class CountedTx(SqliteTx):
+    def __init__(self, tx: SqliteTx) -> None:
+        self.__dict__.update(tx.__dict__)
+        self.rows = 0
+
+    async def many(self, sql: str, rows: Sequence[Any]) -> None:
+        self.rows += len(rows)
+        await super().many(sql, rows)
+
+
+async def test_a_shard_leaves_other_writers_their_turn(hub: Hub) -> None:
+    """Whatever there is to be written of it is written in transactions of some thousand rows."""
+    repo = await hub.repo()
+    numbers = (number.to_bytes(4, "big") for number in range(1 << 20))
+    eligible = [text for text in numbers if is_global(chunk_hash(text))][:40]
+    xorbs = [Xorb((b"%d" % number, *eligible)) for number in range(200)]
+    xorbs += [Xorb(tuple(b"%d of %d" % (at, number) for at in range(256))) for number in range(30)]
+    files = [File((Term(xorb, 0, 1),)) for xorb in xorbs]
+    db = Rows(hub.app.layout.database, hub.app.clock)
+    await db.open()
+    ann = await client(hub, repo)
+    await ann.xorbs(xorbs)
+    ann = replace(ann, xet=replace(ann.xet, uploads=replace(ann.xet.uploads, db=db)))
+    assert await ann.shard(shard(files, xorbs, flags=1 << 31))
+    assert sum(db.given) >= 200 * 32
+    assert max(db.given) <= 5000
+    await db.close()
 
 
 async def test_who_is_told_of_a_xorb_may_count_on_it(hub: Hub) -> None:

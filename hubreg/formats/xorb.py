@@ -121,6 +121,12 @@ class ChunkIndex:
         numbers: list[int] = np.flatnonzero(words[:, -1] % GLOBAL_AT == 0).tolist()
         return numbers
 
+    def chunks_at(self, start: int, end: int) -> tuple[int, int]:
+        """The chunks that bytes of the serialized form, from `start` up to `end`, belong to."""
+        offsets = self._records["offset"]
+        first = int(np.searchsorted(offsets, start, "right")) - 1
+        return first, max(first, int(np.searchsorted(offsets, end, "left")))
+
     def extent(self, start: int, end: int) -> tuple[int, int]:
         """Where a range of chunks begins and ends in the serialized form; the last byte is before the end."""
         last = self.length if end == len(self) else int(self._records["offset"][end])

@@ -3,15 +3,19 @@ How a file is put together again: which chunks of which xorbs, and signed URLs f
 
 A token reads what its repo holds, nothing else: a xorb may have chunks of other repos' files beside those that are
 asked for, so a URL is good for the ranges that the file needs, and no byte around them.
+
+Most files have a term for each 64 MiB; one of zeros, a term for each 128 KiB, and whoever likes a term for each chunk.
+What takes time with their number is done in a thread where there are many, for a few such answers at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hubreg.errors import EntryNotFound, Invalid, LinkRefused, RangeUnsatisfiable
 from hubreg.formats.terms import Span, Terms, merged
@@ -25,10 +29,15 @@ from hubreg.store.xorbs import Held, Xorbs
 
 _SECONDS = 3600  # that a URL is good for; clients whose has expired ask again (XET 3)
 MANY = 64  # ranges in one URL: some 1 500 bytes
+_FEW = 2000  # terms that are looked at in the event loop
+_ANSWERS = 2  # of more terms, that are made at a time: each is held in memory meanwhile
+_XORBS = 16  # that are looked up without a pause
 _PURPOSE = "xet:fetch"
 _SIGNED = re.compile(r"[0-9]+-[0-9]+(?:,[0-9]+-[0-9]+)*")
 
+T = TypeVar("T")
 Range = tuple[int, int]  # the end exclusive
+Call = Callable[..., Awaitable[Any]]
 
 
 class Extent(NamedTuple):
@@ -62,6 +71,7 @@ class Reconstructions:
     db: Database
     xorbs: Xorbs
     links: Links
+    _many: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ANSWERS), init=False)
 
     async def of(
         self, holder: Holder, hash_: XetHash, part: Range | None = None, *, ranges: int = MANY
@@ -73,6 +83,18 @@ class Reconstructions:
         Raises `EntryNotFound` for what the repo does not hold, and `RangeUnsatisfiable` where the part begins at or
         past the end: that is how clients find it.
         """
+        return await self.rendered(holder, hash_, _itself, part, ranges=ranges)
+
+    async def rendered(
+        self,
+        holder: Holder,
+        hash_: XetHash,
+        render: Callable[[Reconstruction], T],
+        part: Range | None = None,
+        *,
+        ranges: int = MANY,
+    ) -> T:
+        """What `render` makes of what `of` finds: it may be called in a thread."""
         terms = Terms((await self.file(holder, hash_)).terms)
         start, end = (0, terms.size) if part is None else part
         if part is not None and start >= terms.size:
@@ -81,12 +103,21 @@ class Reconstructions:
                 headers={"Content-Range": f"bytes */{terms.size}"},
             )
         first, last = terms.covering(start, end)
-        spans = terms.part(first, last)
+        if last - first <= _FEW:
+            return render(await self._put_together(terms, (start, end), ranges, _here))
+        async with self._many:
+            found = await self._put_together(terms, (start, end), ranges, self.xorbs.in_thread)
+            return await self.xorbs.in_thread(render, found)
+
+    async def _put_together(self, terms: Terms, part: Range, ranges: int, call: Call) -> Reconstruction:
+        start, end = part
+        first, last = terms.covering(start, end)
+        spans: list[Span] = await call(terms.part, first, last)
         if spans:
             before = start - terms.begin(first)
             behind = max(0, terms.begin(last) - end)
             spans, start = await self._trimmed(spans, before, behind)
-        return Reconstruction(start, spans, await self._fetches(spans, ranges))
+        return Reconstruction(start, spans, await self._fetches(spans, ranges, call))
 
     async def file(self, holder: Holder, hash_: XetHash) -> XetFile:
         """A file that the repo holds. Raises `EntryNotFound`, also for one that others hold."""
@@ -110,18 +141,18 @@ class Reconstructions:
         spans[0] = first._replace(unpacked=first.unpacked - dropped, start=first.start + drop)
         return spans, before - dropped
 
-    async def _fetches(self, spans: Sequence[Span], limit: int) -> dict[XetHash, list[Fetch]]:
-        wanted: dict[XetHash, list[Range]] = {}
-        for span in spans:
-            wanted.setdefault(span.xorb, []).append((span.start, span.end))
+    async def _fetches(self, spans: Sequence[Span], limit: int, call: Call) -> dict[XetHash, list[Fetch]]:
+        wanted: dict[XetHash, set[Range]] = await call(_wanted, spans)
         fetches = {}
-        for hash_, ranges in wanted.items():
-            held = await self.xorbs.get(hash_)
-            extents = [Extent(chunks, held.index.extent(*chunks)) for chunks in merged(ranges)]
-            fetches[hash_] = [
-                self._fetch(held, extents[at : at + limit]) for at in range(0, len(extents), limit)
-            ]
+        for number, (hash_, ranges) in enumerate(wanted.items(), 1):
+            fetches[hash_] = await call(self._fetches_of, await self.xorbs.get(hash_), ranges, limit)
+            if number % _XORBS == 0:
+                await asyncio.sleep(0)
         return fetches
+
+    def _fetches_of(self, held: Held, ranges: Iterable[Range], limit: int) -> list[Fetch]:
+        extents = [Extent(chunks, held.index.extent(*chunks)) for chunks in merged(ranges)]
+        return [self._fetch(held, extents[at : at + limit]) for at in range(0, len(extents), limit)]
 
     def _fetch(self, held: Held, extents: Sequence[Extent]) -> Fetch:
         signed = ",".join(f"{start}-{end - 1}" for start, end in (extent.bytes for extent in extents))
@@ -133,7 +164,7 @@ class Reconstructions:
     ) -> tuple[Held, list[Range]]:
         """
         What a signed URL gives: the xorb, and the ranges of its serialized form that are asked of those signed. None
-        asks for all of them.
+        asks for all of them. An end past that of the xorb means its end (RFC 9110 14.1.2).
 
         Raises `LinkRefused` for a URL that has expired or was not signed for that, `RangeUnsatisfiable` past the end,
         `Invalid` for ranges that overlap: an answer is never larger than the xorb.
@@ -149,15 +180,32 @@ class Reconstructions:
             return held, granted
         if any(before > start for (_, before), (start, _) in pairwise(sorted(asked))):
             raise Invalid("The ranges overlap.")
-        for start, end in asked:
-            if start >= held.size:
-                raise RangeUnsatisfiable(
-                    f"The range starts past the end: the xorb has {held.size} bytes.",
-                    headers={"Content-Range": f"bytes */{held.size}"},
-                )
+        if any(start >= held.size for start, _ in asked):
+            raise RangeUnsatisfiable(
+                f"The range starts past the end: the xorb has {held.size} bytes.",
+                headers={"Content-Range": f"bytes */{held.size}"},
+            )
+        wanted = [(start, min(end, held.size)) for start, end in asked]
+        for start, end in wanted:
             if not any(low <= start and end <= high for low, high in granted):
                 raise LinkRefused("This link is not valid for that range.")
-        return held, list(asked)
+        return held, wanted
+
+
+def _itself(found: Reconstruction) -> Reconstruction:
+    return found
+
+
+async def _here(function: Callable[..., T], *args: Any) -> T:
+    return function(*args)
+
+
+def _wanted(spans: Iterable[Span]) -> dict[XetHash, set[Range]]:
+    """The ranges of chunks that are needed of each xorb."""
+    wanted: dict[XetHash, set[Range]] = {}
+    for span in spans:
+        wanted.setdefault(span.xorb, set()).add((span.start, span.end))
+    return wanted
 
 
 def _whole(sizes: Iterable[int], spare: int) -> tuple[int, int]:

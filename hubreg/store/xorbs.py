@@ -292,10 +292,9 @@ def pieces(held: Held, start: int, end: int) -> list[bytes | tuple[int, int]]:
     if not held.virtual:
         return [(start, end)]
     found: list[bytes | tuple[int, int]] = []
-    offset, content = 0, held.plain_offset
-    for size in held.index.sizes():
-        if offset >= end:
-            break
+    first, last = held.index.chunks_at(start, end)
+    offset, content = held.index.extent(first, first)[0], held.plain_offset + held.index.unpacked(0, first)
+    for size in held.index.sizes(first, last):
         low, high = max(0, start - offset), min(HEADER_SIZE + size, end - offset)
         if low < min(high, HEADER_SIZE):
             found.append(raw_header(size)[low:high])

@@ -278,17 +278,33 @@ async def test_a_bad_shard_publishes_nothing(hub: Hub, door: Door) -> None:
 
 
 async def test_a_check_that_takes_long_tells_that_it_is_alive(
-    hub: Hub, door: Door, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, door: Door, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last word of progress is said again and again: clients give up after five minutes of silence."""
     monkeypatch.setattr("hubreg.api.cas._BEAT", 0.001)
     await hub.made()
     cas = await door(hub)
-    sent = package(some(6_000_000))
+    sent = package(CONTENT)
     await cas.post(f"/v1/xorbs/default/{sent.xorbs[0].name}", content=sent.xorbs[0].body)
-    lines = told(await cas.post("/v2/shards", content=sent.shard))
-    assert [line["type"] for line in lines].count("validating") > 2
-    assert lines[-1] == {"type": "result", "result": 1}
+    body, lines, enough = [sent.shard], list[bytes](), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not body:
+            await asyncio.Event().wait()  # it stays, and says no more
+        return {"type": "http.request", "body": body.pop(), "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        lines.append(message.get("body", b""))
+        if sum(b"validating" in line for line in lines) == 5:
+            enough.set()
+
+    asked = cas.build_request("POST", "/v2/shards", content=sent.shard)
+    async with asyncio.timeout(60):
+        async with app.db.write():  # for which the check waits in the end
+            request = asyncio.ensure_future(door.api(scope_of(asked), receive, send))
+            await enough.wait()
+        await request
+    assert json.loads(b"".join(lines).splitlines()[-1]) == {"type": "result", "result": 1}
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -695,6 +711,23 @@ async def test_a_signed_url_is_good_for_its_ranges(hub: Hub, door: Door, app: Ap
         assert (response.status_code, "link" in response.text) == (403, True)
     head = await hub.head(url, headers={"Range": f"bytes=0-{end}", **ANYBODY})
     assert (head.status_code, head.headers["Content-Length"]) == (206, str(end + 1))
+
+
+async def test_a_whole_xorb(hub: Hub, door: Door) -> None:
+    """As a range however far past the end it goes, and without one as what it is: the whole."""
+    sent, _ = await stored(hub, door, package(CONTENT))
+    [xorb] = sent.xorbs
+    found = (await (await door(hub, scope="read")).get(f"/v2/reconstructions/{sent.file.name}")).json()
+    url, size = found["xorbs"][xorb.name][0]["url"], len(xorb.body)
+    for asked in ("bytes=0-", f"bytes=0-{size}", "bytes=0-99999999999999999999"):
+        part = await hub.get(url, headers={"Range": asked, **ANYBODY})
+        assert (part.status_code, part.headers["Content-Range"]) == (206, f"bytes 0-{size - 1}/{size}")
+        assert part.content == xorb.body
+    whole = await hub.get(url, headers=ANYBODY)
+    assert (whole.status_code, whole.content) == (200, xorb.body)
+    assert "Content-Range" not in whole.headers
+    many = ",".join(f"{at}-{at}" for at in range(0, 130, 2))
+    assert (await hub.get(url, headers={"Range": f"bytes={many}", **ANYBODY})).content == xorb.body
 
 
 async def test_a_chunk_that_is_known_saves_sending(hub: Hub, door: Door) -> None:

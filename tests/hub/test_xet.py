@@ -362,11 +362,15 @@ async def test_a_client_that_leaves_in_the_middle(hub: Hub) -> None:
         incoming.write(sent.xorbs[0].body[:300_000])
     ann = await client(hub, repo)
     await ann.xorbs(sent.xorbs)
-    task = asyncio.create_task(ann.shard(sent.shard))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    waiting = Waiting(hub.app.layout, hub.app.db, len(CONTENT))
+    ann = replace(ann, xet=replace(ann.xet, uploads=replace(ann.xet.uploads, xorbs=waiting)))
+    async with asyncio.timeout(60):
+        task = asyncio.create_task(ann.shard(sent.shard))
+        await waiting.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    waiting.close()
     assert await nothing_published(hub, repo)
     assert list(hub.app.layout.incoming.iterdir()) == []
 
@@ -388,10 +392,11 @@ class Waiting(Xorbs):
 
     def __init__(self, layout: Layout, db: Database, size: int) -> None:
         super().__init__(layout, db)
-        self.size, self.may = size, asyncio.Event()
+        self.size, self.reached, self.may = size, asyncio.Event(), asyncio.Event()
 
     async def sha256(self, terms: Terms) -> Sha256:
         if terms.size == self.size:
+            self.reached.set()
             await self.may.wait()
         return await super().sha256(terms)
 

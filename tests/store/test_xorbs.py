@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -347,6 +348,9 @@ async def test_a_virtual_xorb_is_read_from_its_blob(
     assert await read(xorbs, terms, 777, 2 * CHUNK + 1) == CONTENT[777 : 2 * CHUNK + 1]
     held = await xorbs.get(sent.xorbs[0].name)
     body, blob = sent.xorbs[0].body, before + CONTENT
+    offsets = [chunk.offset for chunk in held.index]
+    edges = [(start + a, end + b) for start, end in pairwise(offsets) for a in (-1, 0, 1, 8) for b in (0, 1)]
+    edges = [(start, end) for start, end in edges if 0 <= start < end]
     for start, end in [
         (0, len(body)),
         (3, 5),
@@ -354,6 +358,7 @@ async def test_a_virtual_xorb_is_read_from_its_blob(
         (8, 60_000),
         (1_000_003, 1_000_004),
         (len(body) - 1, len(body)),
+        *edges,
     ]:
         parts = [p if isinstance(p, bytes) else blob[p[0] : p[1]] for p in pieces(held, start, end)]
         assert b"".join(parts) == body[start:end]

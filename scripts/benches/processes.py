@@ -44,6 +44,10 @@ class Server:
         """CPU seconds used so far."""
         return sum(_cpu(pid) for pid in self.family())
 
+    def own_cpu(self) -> float:
+        """The same of the process itself, without its children."""
+        return _cpu(self.pid)
+
     def family(self) -> list[int]:
         """The process, its children, and theirs."""
         found = [self.pid]

@@ -74,7 +74,8 @@ class Indexing:
             hashed.update(piece)
             full += file.feed(piece)
             if len(full) >= _TOGETHER:
-                await self._write(wanted, full, written)
+                if not await self._write(wanted, full, written):
+                    return None
                 full = []
             await asyncio.sleep(0)
         full += file.finish()
@@ -82,16 +83,22 @@ class Indexing:
             async with self.db.write() as tx:
                 await upkeep.give_up_indexing(tx, wanted.sha256)
             raise Damaged(f"The blob {wanted.sha256} has the sha256 {hashed.hexdigest()}.")
-        await self._write(wanted, full, written)
+        if not await self._write(wanted, full, written):
+            return None
         return await self._finish(wanted, file, written)
 
-    async def _write(self, wanted: Unindexed, full: Sequence[VirtualXorb], written: _Written) -> None:
+    async def _write(self, wanted: Unindexed, full: Sequence[VirtualXorb], written: _Written) -> bool:
+        """False where no repo holds the file any more: its blob may be gone, and no xorb may lead to it."""
         async with self.db.write() as tx:
+            if not await upkeep.is_held(tx, wanted.sha256):
+                await upkeep.end_indexing(tx, wanted.sha256)
+                return False
             for xorb in full:
                 await _insert(tx, wanted.sha256, xorb)
         for xorb in full:
             written.uses.setdefault(xorb.hash, len(written.terms))
             written.terms.append((hash_bytes(xorb.hash), xorb.index.unpacked(), 0, len(xorb.index)))
+        return True
 
     async def _finish(self, wanted: Unindexed, file: PlainFile, written: _Written) -> XetHash | None:
         """From here on the file is offered."""

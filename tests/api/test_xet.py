@@ -378,7 +378,7 @@ BAD_XORBS: dict[str, tuple[bytes, int]] = {
     "nonsense": (b"\xff" * 1000, 400),
     "another's name": (package(b"other").xorbs[0].body, 400),
     "no LZ4": (bytes([0, 5, 0, 0, 1, 9, 0, 0]) + b"hello", 400),
-    "tiny chunks": (package(b"x").xorbs[0].body * 10_000, 413),
+    "a million tiny chunks": (package(b"x").xorbs[0].body * 1_000_000, 413),
     "larger than any xorb": (bytes(66 << 20), 413),
 }
 
@@ -772,3 +772,68 @@ async def test_a_copied_file_is_read_by_xet_in_its_new_repo(hub: Hub, door: Door
     assert done.json() == {"failed": []}
     reader = await door(hub, "models/ann/copy", scope="read")
     assert await reader.content(sent.file.name) == CONTENT
+
+
+async def test_a_false_sha256_reaches_no_other_client(
+    hub: Hub, door: Door, connect: Connect, people: People
+) -> None:
+    """
+    A shard in which everything is right but the sha256, which is that of somebody's file: refused by either version,
+    before that file is here and after. Whoever reads that file, by whichever door, reads what its owner sent.
+    """
+    bob = connect(people.bob)
+    await bob.made("bob/model")
+    theirs, wanted = package(some(300_000, 9)), package(CONTENT)
+    cas = await door(bob, "models/bob/model")
+
+    async def poison() -> None:
+        false = theirs.lying(sha256=wanted.sha256)
+        refused = await cas.sends(false)
+        assert (refused.status_code, "has sha256" in refused.text) == (400, True)
+        last = told(await cas.post("/v2/shards", content=false.shard))[-1]
+        assert (last["type"], last["retryable"]) == ("error", False)
+        value = {"path": "a.bin", "algo": "sha256", "oid": wanted.sha256, "size": len(CONTENT)}
+        lines = ndjson({"key": "header", "value": {"summary": "x"}}, {"key": "lfsFile", "value": value})
+        url = "/api/models/bob/model/commit/main"
+        assert (await bob.post(url, content=lines, headers=NDJSON)).status_code == 400
+
+    await poison()
+    _, at = await stored(hub, door, wanted)
+    await poison()
+    assert (await cas.sends(theirs)).json() == {"result": 1}  # under its own name it is welcome
+    await poison()
+    reader = connect(people.ann_reads)
+    url = f"/ann/model/resolve/{at}/model.safetensors"
+    plain = await reader.get(url)
+    assert (plain.content, plain.headers["X-Xet-Hash"]) == (CONTENT, wanted.file.name)
+    assert await (await door(reader, scope="read")).content(wanted.file.name) == CONTENT
+    assert (await cas.get(f"/v2/reconstructions/{wanted.file.name}")).status_code == 404
+
+
+async def test_an_expired_token_is_refused(
+    hub: Hub, door: Door, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401, by which clients know to ask for another; also one that was good a moment ago."""
+    await stored(hub, door)
+    cas = await door(hub)
+    assert (await cas.get(f"/v2/reconstructions/{package(CONTENT).file.name}")).status_code == 200
+    later = app.clock() + 3_600_000
+    monkeypatch.setattr(app.links, "_clock", lambda: later)
+    for method, path in ROUTES:
+        response = await cas.request(method, path)
+        assert (response.status_code, "expired" in response.text) == (401, True), (method, path)
+
+
+async def test_an_expired_url_is_refused(
+    hub: Hub, door: Door, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """403, upon which clients ask for the reconstruction again."""
+    _, found = await jumping(hub, door)
+    entry = next(iter(found["xorbs"].values()))[0]
+    end = entry["ranges"][0]["bytes"]["end"]
+    asked = {"Range": f"bytes=0-{end}", **ANYBODY}
+    assert (await hub.get(entry["url"], headers=asked)).status_code == 206
+    later = app.clock() + 2 * 3_600_000
+    monkeypatch.setattr(app.links, "_clock", lambda: later)
+    response = await hub.get(entry["url"], headers=asked)
+    assert (response.status_code, "expired" in response.text) == (403, True)

@@ -8,19 +8,30 @@ that takes it, and the JavaScript one.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import time
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.compat.conftest import NewClient
-from tests.compat.live import Answer, Client
+from tests.compat.live import Answer, Client, Hub
 
 NEWEST = "venv-new"
 OLD = ["0.1.4", "1.1.10", "1.2.0", "1.4.3", "1.5.2", "1.6.0", "1.7.1"]  # of hf_xet; the newest is in venv-new
 CLIENTS = [*(f"xet-{version}" for version in OLD), "venv-mid", NEWEST, "node"]
 MOST_SENT = 600_000  # bytes, for three small changes
+# These also cut after exactly 8128 bytes where newer hf_xet, and so the index of plain files, does not: one chunk of
+# some thirty is another. What they sent themselves they find all of.
+CUT_OTHERWISE = ("xet-0.1.4", "node")
+MOST_OTHERWISE = 3_600_000
+INDEX_SECONDS = 60
 WITH_XET = {"HF_HUB_DISABLE_XET": ""}
 
 
@@ -78,6 +89,61 @@ def judge(new_client: NewClient, environment: str, folder: Path) -> None:
     assert not plain.requests.matching("^GET /cas/")
 
 
+def judge_plain(new_client: NewClient, hub: Hub, environment: str, folder: Path) -> None:
+    """All that is claimed of one client and a file that came without Xet."""
+    repo, other = f"alice/plain-{environment}", f"alice/tuned-{environment}"
+    first = weights(100 + CLIENTS.index(environment))
+    path = folder / "first"
+    path.write_bytes(first)
+    sender = new_client("venv-old")
+    answer = sender.command(sender.environment / "bin" / "hf", "upload", repo, path, "w.safetensors")
+    assert answer.requests.matching("^PUT /lfs/")
+    assert not answer.requests.matching("^POST /cas/")
+    hash_ = offered(hub, sender.variables["HF_TOKEN"], repo)
+    read = run(new_client(environment), "down", repo, "w.safetensors")
+    assert read.value == digest(first)
+    assert read.requests.matching(f"^GET /cas/e1/.*reconstructions?/{hash_}")
+    path.write_bytes(changed(first, 1))
+    tuned = sent(run(new_client(environment), "up", other, "w.safetensors", path))
+    print(f"{environment}: changes of a plain file sent {tuned} bytes")
+    assert 0 < tuned < (MOST_OTHERWISE if environment in CUT_OTHERWISE else MOST_SENT)
+    for reader in dict.fromkeys((environment, NEWEST)):
+        assert run(new_client(reader), "down", other, "w.safetensors").value == digest(path.read_bytes())
+
+
+def offered(hub: Hub, token: str, repo: str) -> str:
+    """Wait until a file is offered by Xet; its Xet hash. Listings and `resolve` agree at every moment."""
+    deadline = time.monotonic() + INDEX_SECONDS
+    while time.monotonic() < deadline:
+        [listed] = ask(hub, token, f"/api/models/{repo}/tree/main").json("w.safetensors")
+        # what a listing offers, `resolve` does; from then on for good
+        header = ask(hub, token, f"/{repo}/resolve/main/w.safetensors", "HEAD").headers["X-Xet-Hash"]
+        if "xetHash" in listed:
+            assert header == listed["xetHash"]
+            [again] = ask(hub, token, f"/api/models/{repo}/tree/main?expand=true").json("w.safetensors")
+            assert again["xetHash"] == header
+            return str(header)
+        time.sleep(0.05)
+    raise AssertionError("it was not indexed")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    headers: Message
+    body: bytes
+
+    def json(self, path: str) -> list[dict[str, Any]]:
+        return [entry for entry in json.loads(self.body) if entry["path"] == path]
+
+
+def ask(hub: Hub, token: str, path: str, method: str = "GET") -> Said:
+    request = urllib.request.Request(
+        hub.url + path, headers={"Authorization": f"Bearer {token}"}, method=method
+    )
+    with urllib.request.urlopen(request) as response:
+        return Said(response.headers, response.read())
+
+
 @pytest.mark.quick
 def test_the_newest_client_sends_and_reads_by_xet(new_client: NewClient, tmp_path: Path) -> None:
     """With default settings a file goes up in xorbs, its changes alone after that, and comes down by all doors."""
@@ -89,6 +155,21 @@ def test_the_newest_client_sends_and_reads_by_xet(new_client: NewClient, tmp_pat
 def test_every_client_sends_and_reads_by_xet(new_client: NewClient, environment: str, tmp_path: Path) -> None:
     """The same with every other client, both ways."""
     judge(new_client, environment, tmp_path)
+
+
+@pytest.mark.quick
+def test_a_plain_file_is_read_and_built_upon_by_xet(new_client: NewClient, hub: Hub, tmp_path: Path) -> None:
+    """A file that an old client sent by LFS is indexed in the background; then it is read, and built upon, by Xet."""
+    judge_plain(new_client, hub, NEWEST, tmp_path)
+
+
+@pytest.mark.xet_matrix
+@pytest.mark.parametrize("environment", [name for name in CLIENTS if name != NEWEST])
+def test_every_client_reads_and_builds_upon_a_plain_file(
+    new_client: NewClient, hub: Hub, environment: str, tmp_path: Path
+) -> None:
+    """The same with every other client."""
+    judge_plain(new_client, hub, environment, tmp_path)
 
 
 @pytest.mark.xet_matrix

@@ -27,7 +27,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from hubreg.api.bodies import SPOOL, ZERO_COPY, ClientGone, announced
+from hubreg.api.bodies import BATCH, SPOOL, ZERO_COPY, ClientGone, announced, threaded
 from hubreg.api.boundary import RequestIds
 from hubreg.errors import Damaged
 from hubreg.server.intake import Intake
@@ -144,7 +144,10 @@ class Cycle(RequestResponseCycle):
         await protocol.drained()
         if self.disconnected or protocol.transport.is_closing():
             return False
-        transfer = protocol.pump.send(protocol.descriptor(), file, offset, count)
+        try:
+            transfer = protocol.pump.send(protocol.descriptor(), file, offset, count)
+        except OSError:
+            return await self._copy(file, offset, count)  # the descriptors are used up
         protocol.transfer = transfer
         try:
             outcome = await transfer.done
@@ -158,12 +161,28 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length -= sent
         if outcome is Outcome.SENT:
             return True
-        # Part of the body is out: the only way to say that the rest will not come is to cut the connection.
-        self.disconnected = True
-        protocol.transport.abort()
-        if outcome is Outcome.SHORT:
-            raise Damaged("The stored file could not be read to its end.")
+        self._cut(short=outcome is Outcome.SHORT)
         return False
+
+    async def _copy(self, file: int, offset: int, count: int) -> bool:
+        """The same without the pump, and without descriptors of its own: slower, so only where it must be."""
+        end = offset + count
+        while offset < end:
+            data = await threaded(os.pread, file, min(BATCH, end - offset), offset)
+            if not data:
+                self._cut(short=True)
+            offset += len(data)
+            await self.send({"type": "http.response.body", "body": data, "more_body": True})
+            if self.disconnected:
+                return False
+        return True
+
+    def _cut(self, *, short: bool) -> None:
+        """Part of the body is out: the only way to say that the rest will not come is to cut the connection."""
+        self.disconnected = True
+        self.transport.abort()
+        if short:
+            raise Damaged("The stored file could not be read to its end.")
 
 
 class HubregProtocol(HttpToolsProtocol):

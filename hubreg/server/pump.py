@@ -80,8 +80,10 @@ class Transfer:
 class Pump:
     """The thread, and what it is told: `send` and `stop` from the loop, `close` at the end."""
 
-    def __init__(self, idle_seconds: float = 120.0) -> None:
+    def __init__(self, idle_seconds: float = 120.0, most: int = sys.maxsize) -> None:
+        """Of more than `most` transfers at once the pump takes none: each is two descriptors more than its caller's."""
         self.idle_seconds = idle_seconds
+        self.most = most
         self.transfers: dict[int, Transfer] = {}
         self._orders: deque[Transfer | None] = deque()  # to be stopped; None: close
         self._poll = select.epoll()
@@ -91,7 +93,9 @@ class Pump:
         self._thread.start()
 
     def send(self, sock: int, file: int, offset: int, count: int) -> Transfer:
-        """Begin to send; `done` will say how it ended. Raises OSError when a descriptor is no good."""
+        """Begin to send; `done` will say how it ended. Raises OSError when a descriptor is no good, or none is left."""
+        if len(self.transfers) >= self.most:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         own = os.dup(sock)
         try:

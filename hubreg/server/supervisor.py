@@ -20,6 +20,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -47,6 +48,8 @@ GIVEN_UP = 70  # the exit status of a worker that said itself why it cannot star
 PROBATION = 10.0  # a worker that lived for so many seconds starts with a clean record when it dies
 SLOWEST = 10.0  # seconds between two starts of a worker that keeps dying
 
+RESERVED = 128  # descriptors for the databases, the logs, and files that are no download
+
 # When Python looks for cycles (`gc.set_threshold`). Its own 700, 10, 10 looks through everything again and again while
 # the caches fill: 300 000 entries of trees, in which there are no cycles, are a pause of 70 ms each time.
 COLLECTIONS = (2_000, 20, 500)
@@ -61,7 +64,9 @@ class ServeSettings:
     ssl_keyfile: str | None = None
     graceful_seconds: float = 60.0  # how long transfers may go on after the first signal
     keep_alive_seconds: int = 75
-    max_connections: int | None = None  # per worker; beyond it requests are answered 503
+    max_connections: int | None = (
+        None  # per worker; beyond it requests are answered 503. None: as descriptors allow
+    )
     access_log: bool = True
     log_level: int = logging.INFO
     limits: Limits = field(default_factory=Limits)
@@ -75,6 +80,7 @@ def serve(make_app: Callable[[], App], settings: ServeSettings) -> int:
     or, with several workers, logged in one line; so is an address that cannot be bound (`Unusable`).
     """
     check_tls(settings)
+    raise_descriptors()
     listener = bind(settings.host, settings.port)
     lines = Lines()
     configure(lines, settings.log_level)
@@ -88,6 +94,27 @@ def serve(make_app: Callable[[], App], settings: ServeSettings) -> int:
         return Parent(make_app, settings, listener, lines, announce).run()
     finally:
         listener.close()
+
+
+def raise_descriptors() -> None:
+    """Let this process have as many open files as it may; shells and init systems begin with 1024, for old programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # macOS calls the most unlimited, and has a limit all the same
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def room() -> tuple[int, int]:
+    """
+    How many connections a process has descriptors for, and how many transfers of the pump beside them. A connection is
+    a socket and a file; a transfer duplicates both, which others can do without.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize, sys.maxsize
+    left = max(limit - RESERVED, 6)
+    return left // 3, left // 6
 
 
 def check_tls(settings: ServeSettings) -> None:
@@ -167,7 +194,8 @@ class Worker:
     def run(self) -> int:
         settings = self.settings
         access = AccessLog(self.lines) if settings.access_log else None
-        pump = Pump(settings.limits.idle_seconds)
+        connections, transfers = room()
+        pump = Pump(settings.limits.idle_seconds, transfers)
         try:
             config = uvicorn.Config(
                 self._app(),
@@ -182,7 +210,7 @@ class Worker:
                 server_header=False,
                 workers=1,
                 backlog=2048,
-                limit_concurrency=settings.max_connections,
+                limit_concurrency=settings.max_connections or connections,
                 timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=cast("int", settings.graceful_seconds),
                 ssl_certfile=settings.ssl_certfile,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +69,18 @@ async def test_a_piece_of_a_file(file: Path, start: int, end: int) -> None:
             assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
         await served.logged(1)
         assert served.lines == [Line("GET", f"/{start}-{end}".encode(), 206, end - start)]
+
+
+async def test_a_file_for_which_the_pump_has_no_descriptors(file: Path) -> None:
+    """It comes all the same, and the connection goes on; one that ends too soon is cut."""
+    async with serving(files(file)) as served, connected(served) as client:
+        served.pump.most = 0
+        for begin, end in ((0, len(CONTENT)), (70_000, 3_000_000), (5, 5)):
+            assert (await client.get(f"/{begin}-{end}", "HEAD")).headers["content-length"] == f"{end - begin}"
+            assert (await client.get(f"/{begin}-{end}")).body == CONTENT[begin:end]
+            assert (await client.get("/")).body == b"few"
+        await served.logged(9)
+        assert [line.written for line in served.lines[1::3]] == [len(CONTENT), 2_930_000, 0]
 
 
 async def test_a_connection_is_used_again(file: Path) -> None:
@@ -254,7 +267,8 @@ async def test_a_slow_client_gets_everything() -> None:
 # answers that go wrong
 
 
-async def test_a_file_that_is_shorter_than_it_should_be(file: Path) -> None:
+@pytest.mark.parametrize("most", [sys.maxsize, 0])
+async def test_a_file_that_is_shorter_than_it_should_be(file: Path, most: int) -> None:
     """Known before the first byte it is a failure that is answered; later the connection is cut."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -270,6 +284,7 @@ async def test_a_file_that_is_shorter_than_it_should_be(file: Path) -> None:
             os.close(handle)
 
     async with serving(app) as served:
+        served.pump.most = most
         async with connected(served) as client:
             assert (await client.get("/before")).status == 500
         async with connected(served) as client:

@@ -33,12 +33,14 @@ PATIENCE = 10.0
 class Started:
     """A server in a process of its own, its output in files."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, *, limits: str = "", **settings: Any) -> None:
+        """`limits` are what `ulimit` sets first."""
+        under = ["sh", "-c", f'ulimit {limits} && exec "$0" "$@"'] if limits else []
         self.directory = directory
         self.errors = directory / "stderr"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVER), str(directory), json.dumps(settings)],
+                [*under, sys.executable, str(SERVER), str(directory), json.dumps(settings)],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -280,6 +282,36 @@ def test_patience_has_an_end(start: Callable[..., Started], tmp_path: Path, work
     assert server.ended() == 0
     assert server.lives().count("ended") == workers
     reader.close()
+
+
+def test_it_has_as_many_descriptors_as_it_may(start: Callable[..., Started]) -> None:
+    """What the shell gives to old programs is raised to what the machine allows."""
+    server = start(limits="-Sn 256")
+    assert get(port(server)) == b"%d" % server.process.pid
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    found = re.search(r"Max open files +(\d+) +(\d+)", limits)
+    assert found
+    assert found[1] == found[2] != "256"
+
+
+def test_downloads_with_few_descriptors(start: Callable[..., Started]) -> None:
+    """All that are let in get their file, also those for which the pump has none; the others are told to come back."""
+    server = start(limits="-n 600")
+    at = port(server)
+    readers = [SlowReader(at) for _ in range(150)]
+    try:
+        assert get(at) == b"%d" % server.process.pid
+        for reader in (readers[0], readers[-1]):
+            assert reader.rest() == CONTENT
+        readers += [SlowReader(at, "/hang") for _ in range(10)]
+        with closing(HTTPConnection("127.0.0.1", at, timeout=PATIENCE)) as connection:
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 503
+    finally:
+        for reader in readers:
+            reader.close()
+    assert get(at) == b"%d" % server.process.pid
+    assert not [line for line in server.lines() if line.get("level") == "error"]
 
 
 def test_a_connection_that_is_kept_does_not_hold_up_the_end(start: Callable[..., Started]) -> None:

@@ -37,6 +37,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Spellings that some file system takes for `.git`, as git's own fsck knows them (is_ntfs_dotgit,
 # is_hfs_dotgit).
 _NTFS_DOTGIT = re.compile(r"(?:\.git|git~1)[ .]*(?::.*)?", re.IGNORECASE | re.DOTALL | re.ASCII)
+# And for the files that git reads by itself (is_ntfs_dot_generic): by the beginning of their short name, and by the
+# one that NTFS makes up when that is taken.
+_SHORT = {"gitmod": "gi7eba", "gitatt": "gi7d29", "gitign": "gi250a"}
+_MADE_UP = [
+    f"{short[:kept]}~[1-9][0-9]{{{6 - kept}}}" for short in _SHORT.values() for kept in range(len(short) + 1)
+]
+_NTFS_DOTFILE = re.compile(
+    rf"(?:\.git(?:modules|attributes|ignore)|(?:{'|'.join(_SHORT)})~[1-4]|{'|'.join(_MADE_UP)})[ .]*(?::.*)?",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
 _HFS_IGNORES = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
@@ -153,6 +163,14 @@ def _check_segment(segment: str, path: str) -> None:
     parts = segment.split("\\")
     if any(_NTFS_DOTGIT.fullmatch(part) for part in parts) or _HFS_IGNORES.sub("", segment).lower() == ".git":
         raise InvalidPath(f"The path {path!r} would be git's own folder.")
+
+
+def is_git_file(name: str) -> bool:
+    """
+    Whether somebody's file system takes this for `.gitmodules`, `.gitattributes` or `.gitignore`. They are files: git
+    follows no link there, and `git fsck`, which many a client runs on what it fetches, refuses what is none.
+    """
+    return bool(_NTFS_DOTFILE.fullmatch(name) or _NTFS_DOTFILE.fullmatch(_HFS_IGNORES.sub("", name)))
 
 
 def _fits(text: str, size: int) -> bool:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from hubreg.errors import Damaged, Invalid, TooLarge
+from hubreg.errors import Damaged, Invalid, InvalidPath, TooLarge
 from hubreg.formats import gitobjects, names
-from hubreg.formats.gitobjects import EMPTY_TREE, FOLDER, SUBMODULE, TreeEntry
+from hubreg.formats.gitobjects import EMPTY_TREE, FOLDER, LINK, SUBMODULE, TreeEntry
 from hubreg.formats.unpacking import OLDER_FIRST, Limits
 from hubreg.hub.ancestry import Ancestry, Node
 from hubreg.hub.packing import Packing
@@ -247,14 +247,16 @@ class Inspection:
         self._require_few_paths(self._open)
         for entry in self._new(entries):
             self._check_path(path, entry.name)
+            if entry.mode in (FOLDER, LINK) and names.is_git_file(entry.name):
+                raise InvalidPath(f"{_below(path, entry.name)} must be a file: git reads it.")
             if entry.mode != FOLDER:
                 self._look_at_file(entry, path)
             elif entry.oid not in self._received.objects:
                 self._want(entry.oid, path, entry.name)
         # All of them, new here or not: what a tree costs is known when all that is below it is.
-        names = {e.oid: e.name for e in entries if e.mode == FOLDER and e.oid in self._received.objects}
-        folders = [e.oid for e in entries if e.oid in names]
-        return _Opened(oid, cost, folders), [(o, path, n) for o, n in names.items() if o not in self._looked]
+        sent = [e for e in entries if e.mode == FOLDER and e.oid in self._received.objects]
+        found = {e.oid: e.name for e in sent if e.oid not in self._looked}
+        return _Opened(oid, cost, [e.oid for e in sent]), [(o, path, name) for o, name in found.items()]
 
     def _close(self, opened: _Opened) -> None:
         """

@@ -136,3 +136,35 @@ def test_a_path_that_passes_is_safe_to_join(path: str) -> None:
     assert all(segment not in ("", ".", "..") for segment in path.encode().decode().split("/"))
     assert all(ord(c) >= 32 for c in path)
     assert ".git" not in path.lower().split("/")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".gitmodules", ".GitModules", ".gitmodules . ", ".gitmodules::$INDEX", "gitmod~1", "GITMOD~4 ", "gi7eba~1",
+        "GI7EB~10", "g~100000", "~1234567", ".git\u200cmodules", ".gitattributes", "gitatt~1", "gi7d29~9", ".gitignore",
+        "gitign~2", "gi250a~1",
+    ],
+)  # fmt: skip
+def test_files_that_git_reads_are_known(name: str) -> None:
+    """In every spelling that git's own fsck looks for."""
+    assert names.is_git_file(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gitmodules",
+        ".gitmodule",
+        ".gitmodulesx",
+        "x.gitmodules",
+        "gitmod~5",
+        "gitmod~12",
+        "gi7eba~0",
+        "gi7ebb~1",
+        "~1",
+    ],
+)
+def test_others_are_not_taken_for_them(name: str) -> None:
+    """Nobody's file is refused for a likeness."""
+    assert not names.is_git_file(name)

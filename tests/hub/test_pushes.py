@@ -178,6 +178,10 @@ BAD: dict[str, tuple[Sequence[Object], str]] = {
     "a control character": ((commit(t := raw_tree((b"a\nb", b"100644", HELLO))), t, HELLO), "control character"),
     "too long a name": ((commit(t := raw_tree((b"a" * 256, b"100644", HELLO))), t, HELLO), "over 255 bytes"),
     "a submodule": ((commit(t := raw_tree((b"sub", b"160000", HELLO))), t), "sub is a submodule"),
+    "a link to modules": ((commit(t := tree((".gitmodules", LINK, HELLO))), t, HELLO), ".gitmodules must be a file"),
+    "a link to attributes": ((commit(t := tree((".gitattributes", LINK, HELLO))), t, HELLO), "must be a file"),
+    "a link to be ignored": ((commit(t := tree(("GITIGN~1", LINK, HELLO))), t, HELLO), "GITIGN~1 must be a file"),
+    "a folder of modules": ((commit(t := tree((".gitmodules", FOLDER, GOOD))), t, GOOD, HELLO), "must be a file"),
     "an unsent large file": (
         (commit(t := tree(("p", FILE, p := blob(lfs.render_pointer("0" * 64, 5))))), t, p),  # type: ignore[arg-type]  # a Sha256
         "Offending file: - p",

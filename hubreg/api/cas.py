@@ -11,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from msgspec import Raw
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hubreg.api import answers, boundary, xet
 from hubreg.api.bodies import ClientGone, FileBody, PiecesBody, departures, read_body, spool
-from hubreg.api.requests import Request
+from hubreg.api.requests import Rendered, Request
 from hubreg.api.resolve import Finished
-from hubreg.errors import Invalid, NotFound
+from hubreg.errors import Invalid, NotFound, TooLarge
 from hubreg.formats import conditional, hubjson
 from hubreg.formats.chunking import hash_bytes
 from hubreg.formats.shard import MAX_SHARD
@@ -35,6 +36,8 @@ from hubreg.store.xorbs import Held, Scratch, pieces
 
 _SMALL = 1 << 20  # bytes of a body that is JSON, or not looked at
 _MOST_FILES = 100  # in one question for several reconstructions
+_MOST_TERMS = 20_000  # in the answer to it, but for a file alone
+_TERM = '{"hash":"%s","unpacked_length":%d,"range":{"start":%d,"end":%d}}'
 _MOST_RANGES = MANY  # in one request: no URL is signed for more
 _BEAT = 20.0  # seconds between two words of progress: clients give up after 300 of silence
 _BINARY = (b"content-type", b"application/octet-stream")
@@ -174,16 +177,15 @@ def _line(value: dict[str, Any], *, more: bool) -> dict[str, Any]:
 
 async def reconstruction(request: Request) -> Response:
     """The terms of a file, or of a range of it, and where their chunks are fetched."""
-    found = await _reconstruction(request)
-    xorbs = {
-        hash_: [
-            {"url": _url(request, fetch), "ranges": [_extent(extent) for extent in fetch.extents]}
-            for fetch in fetches
-        ]
-        for hash_, fetches in found.xorbs.items()
-    }
-    body = {"offset_into_first_range": found.offset, "terms": _terms(found), "xorbs": xorbs}
-    return answers.json(request, body, headers={"Cache-Control": "no-store"})
+    base = xet.cas_url(request)
+
+    def render(found: Reconstruction) -> Rendered:
+        xorbs = {hash_: _entries(base, fetches) for hash_, fetches in found.xorbs.items()}
+        return answers.render(
+            {"offset_into_first_range": found.offset, "terms": _terms(found), "xorbs": xorbs}
+        )
+
+    return await _reconstruction(request, render)
 
 
 async def reconstruction_1(request: Request) -> Response:
@@ -192,13 +194,25 @@ async def reconstruction_1(request: Request) -> Response:
 
     Each range has a URL of its own: clients keep what they fetched by it.
     """
-    found = await _reconstruction(request, ranges=1)
-    body = {
-        "offset_into_first_range": found.offset,
-        "terms": _terms(found),
-        "fetch_info": _fetch_info(request, found),
-    }
-    return answers.json(request, body, headers={"Cache-Control": "no-store"})
+    base = xet.cas_url(request)
+
+    def render(found: Reconstruction) -> Rendered:
+        fetch_info = {hash_: _entries_1(base, fetches) for hash_, fetches in found.xorbs.items()}
+        return answers.render(
+            {"offset_into_first_range": found.offset, "terms": _terms(found), "fetch_info": fetch_info}
+        )
+
+    return await _reconstruction(request, render, ranges=1)
+
+
+async def _reconstruction(
+    request: Request, render: Callable[[Reconstruction], Rendered], *, ranges: int = MANY
+) -> Response:
+    holder = await _holder(request)
+    asked = _ranges(request)
+    part = asked[0] if asked is not None and len(asked) == 1 else None
+    made = await request.app.xet.reconstructions.rendered(holder, _hash(request), render, part, ranges=ranges)
+    return answers.rendered(request, made, headers={"Cache-Control": "no-store"})
 
 
 async def reconstructions(request: Request) -> Response:
@@ -207,25 +221,33 @@ async def reconstructions(request: Request) -> Response:
     hashes = request.values("file_id") or await request.json(list[str], _SMALL)
     if len(hashes) > _MOST_FILES:
         raise Invalid(f"There may be {_MOST_FILES} files, not {len(hashes)}.")
-    files: dict[str, Any] = {}
-    fetch_info: dict[str, list[dict[str, Any]]] = {}
-    for text in hashes:
+    base = xet.cas_url(request)
+
+    def render(found: Reconstruction) -> tuple[int, Raw, dict[XetHash, Raw]]:
+        fetch_info = {hash_: _entries_1(base, fetches) for hash_, fetches in found.xorbs.items()}
+        return len(found.terms), _terms(found), fetch_info
+
+    terms, files = 0, dict[str, Raw]()
+    fetch_info: dict[XetHash, list[Raw]] = {}
+    for text in dict.fromkeys(hashes):
         hash_bytes(text)
+        await asyncio.sleep(0)
         with suppress(NotFound):
-            found = await request.app.xet.reconstructions.of(holder, XetHash(text), ranges=1)
-            files[text] = _terms(found)
-            for xorb, entries in _fetch_info(request, found).items():
-                fetch_info.setdefault(xorb, []).extend(entries)
+            count, listed, entries = await request.app.xet.reconstructions.rendered(
+                holder, XetHash(text), render, ranges=1
+            )
+            terms += count
+            if files and terms > _MOST_TERMS:
+                raise TooLarge(
+                    f"The files have more than {_MOST_TERMS} terms together.", hint="Ask for one at a time."
+                )
+            files[text] = listed
+            for xorb, raw in entries.items():
+                fetch_info.setdefault(xorb, []).append(raw)
+    joined = {xorb: _joined(parts) for xorb, parts in fetch_info.items()}
     return answers.json(
-        request, {"files": files, "fetch_info": fetch_info}, headers={"Cache-Control": "no-store"}
+        request, {"files": files, "fetch_info": joined}, headers={"Cache-Control": "no-store"}
     )
-
-
-async def _reconstruction(request: Request, *, ranges: int = MANY) -> Reconstruction:
-    holder = await _holder(request)
-    asked = _ranges(request)
-    part = asked[0] if asked is not None and len(asked) == 1 else None
-    return await request.app.xet.reconstructions.of(holder, _hash(request), part, ranges=ranges)
 
 
 def _ranges(request: Request) -> list[Range] | None:
@@ -240,26 +262,33 @@ def _ranges(request: Request) -> list[Range] | None:
     return found if all(start < end for start, end in found) and len(found) <= _MOST_RANGES else None
 
 
-def _terms(found: Reconstruction) -> list[dict[str, Any]]:
-    return [
-        {
-            "hash": span.xorb,
-            "unpacked_length": span.unpacked,
-            "range": {"start": span.start, "end": span.end},
-        }
-        for span in found.terms
+# What there may be hundreds of thousands of is JSON at once: as values it would take ten times the memory.
+
+
+def _terms(found: Reconstruction) -> Raw:
+    return Raw(f"[{','.join([_TERM % span for span in found.terms])}]".encode())
+
+
+def _entries(base: str, fetches: Sequence[Fetch]) -> Raw:
+    entries = [
+        {"url": base + fetch.url, "ranges": [_extent(extent) for extent in fetch.extents]}
+        for fetch in fetches
     ]
+    return Raw(hubjson.encode(entries))
 
 
-def _fetch_info(request: Request, found: Reconstruction) -> dict[str, list[dict[str, Any]]]:
-    return {
-        hash_: [
-            {"range": ranges["chunks"], "url": _url(request, fetch), "url_range": ranges["bytes"]}
-            for fetch in fetches
-            for ranges in map(_extent, fetch.extents)
-        ]
-        for hash_, fetches in found.xorbs.items()
-    }
+def _entries_1(base: str, fetches: Sequence[Fetch]) -> Raw:
+    entries = [
+        {"range": ranges["chunks"], "url": base + fetch.url, "url_range": ranges["bytes"]}
+        for fetch in fetches
+        for ranges in map(_extent, fetch.extents)
+    ]
+    return Raw(hubjson.encode(entries))
+
+
+def _joined(lists: Sequence[Raw]) -> Raw:
+    """One JSON list of several, none of which is empty."""
+    return Raw(b"[" + b",".join([bytes(each)[1:-1] for each in lists]) + b"]")
 
 
 def _extent(extent: Extent) -> dict[str, dict[str, int]]:
@@ -268,10 +297,6 @@ def _extent(extent: Extent) -> dict[str, dict[str, int]]:
         "chunks": {"start": extent.chunks[0], "end": extent.chunks[1]},
         "bytes": {"start": extent.bytes[0], "end": extent.bytes[1] - 1},
     }
-
-
-def _url(request: Request, fetch: Fetch) -> str:
-    return xet.cas_url(request) + fetch.url
 
 
 async def xorb_ranges(request: Request) -> Response:

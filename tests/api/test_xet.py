@@ -627,6 +627,32 @@ async def test_several_reconstructions_at_once(hub: Hub, door: Door) -> None:
     assert (await cas.post("/v1/reconstructions", json={"a": 1})).status_code == 400
 
 
+async def test_what_a_batch_of_reconstructions_may_ask_for(hub: Hub, door: Door) -> None:
+    """A file that is named twice is told once; files of very many terms are for asking one by one."""
+    await hub.made()
+    cas = await door(hub)
+    xorb = Xorb(tuple(b"%04d" % number for number in range(9)))
+    proofs = [Term(xorb, at, at + 1).render_proof()[:32] for at in range(9)]
+    files = [
+        File(tuple(Term(xorb, at % 9, at % 9 + 1, 4, proofs[at % 9], xorb.hash) for at in range(count)))
+        for count in (7001, 7002, 7003)
+    ]
+    await cas.post(f"/v1/xorbs/default/{xorb.name}", content=xorb.body)
+    for file in files:
+        assert (await cas.post("/v1/shards", content=shard([file], []))).json() == {"result": 1}
+    names = [file.name for file in files]
+    one = (await cas.get(f"/v1/reconstructions/{names[0]}")).json()
+    assert len(one["terms"]) == 7001
+    for asked in (names[:1], names[:1] * 100):
+        answer = (await cas.post("/v1/reconstructions", json=asked)).json()
+        assert answer["files"] == {names[0]: one["terms"]}
+        assert [info["range"] for info in answer["fetch_info"][xorb.name]] == [{"start": 0, "end": 9}]
+    two = (await cas.post("/v1/reconstructions", json=names[:2])).json()
+    assert {name: len(terms) for name, terms in two["files"].items()} == {names[0]: 7001, names[1]: 7002}
+    assert len(two["fetch_info"][xorb.name]) == 2
+    assert (await cas.post("/v1/reconstructions", json=names)).status_code == 413
+
+
 async def test_another_repos_file_is_not_there(hub: Hub, door: Door) -> None:
     """With the token of one repo the files of another do not exist, by any route."""
     sent, _ = await stored(hub, door)

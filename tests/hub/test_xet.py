@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from hubreg.formats.chunking import chunk_hash, dedup_hmac, hash_bytes, is_globa
 from hubreg.formats.terms import Terms
 from hubreg.formats.xorb import decode_chunks
 from hubreg.hub.xet import Xet
+from hubreg.hub.xet_reconstruction import Reconstruction
 from hubreg.hub.xet_tokens import Holder
 from hubreg.hub.xet_uploads import Progress
 from hubreg.model import Actor, AddLfs, Sha256, XetHash
@@ -419,6 +421,41 @@ async def test_nobody_makes_all_others_wait(hub: Hub) -> None:
     waiting.close()
 
 
+@pytest.mark.parametrize("damage", ["removed", "cut off"])
+async def test_a_xorb_whose_bytes_are_gone_may_be_sent_again(hub: Hub, damage: str) -> None:
+    """Its row alone is no reason to say that it is here, nor to take a shard; the next upload of it mends it."""
+    repo, other = await hub.repo(), await hub.repo("other")
+    sent = package(CONTENT, per_xorb=3)
+    ann = await client(hub, repo)
+    await ann.send(sent)
+    for path in hub.app.layout.xorbs.glob("*/*"):
+        if damage == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-1])
+    assert not any([await hub.app.xet.uploads.holds(xorb.name) for xorb in sent.xorbs])
+    for target in (repo, other):  # known to one, new to the other
+        with pytest.raises(Invalid, match="not here"):
+            await (await client(hub, target)).shard(sent.shard)
+    assert not await (await client(hub, repo)).send(sent)
+    assert all([await hub.app.xet.uploads.holds(xorb.name) for xorb in sent.xorbs])
+    assert await (await client(hub, other)).shard(sent.shard)
+    assert await content(hub, sent.sha256) == CONTENT
+
+
+async def test_a_xorb_that_cannot_be_read_is_no_fault_of_the_moment(hub: Hub) -> None:
+    """A shard that needs it is refused for good: of an error of the server's, clients would try it again and again."""
+    repo = await hub.repo()
+    sent = package(CONTENT, scheme=LZ4)
+    ann = await client(hub, repo)
+    await ann.xorbs(sent.xorbs)
+    [path] = hub.app.layout.xorbs.glob("*/*")
+    path.write_bytes(bytes(len(path.read_bytes())))
+    with pytest.raises(Invalid, match="cannot be read back"):
+        await ann.shard(sent.shard)
+    assert await nothing_published(hub, repo)
+
+
 class Vanishing(Xorbs):
     """Xorbs that are collected as soon as a file was read out of them."""
 
@@ -591,6 +628,42 @@ async def test_a_file_is_put_together_from_its_reconstruction(hub: Hub) -> None:
     }
     a, b, c = (xorb.name for xorb in sent.xorbs[:3])
     assert chunks == {b: [(0, 3)], a: [(0, 2)], c: [(0, 1), (3, 4)]}
+
+
+async def test_very_many_terms_are_not_looked_at_in_the_loop(hub: Hub) -> None:
+    """What is made of them is made in threads, for two who ask at a time; of few terms, at once."""
+    repo = await hub.repo()
+    ann = await client(hub, repo)
+    xorb = Xorb(tuple(b"%04d" % number for number in range(9)))
+    file = File(tuple(Term(xorb, at % 9, at % 9 + 1) for at in range(5000)))
+    few = File(file.terms[:500])
+    await ann.xorbs([xorb])
+    await ann.shard(shard([file, few], []))
+    may, two = threading.Event(), asyncio.Event()
+    threads: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def render(found: Reconstruction) -> int:
+        threads.append(threading.get_ident())
+        if len(threads) == 2:
+            loop.call_soon_threadsafe(two.set)
+        may.wait(60)
+        return len(found.terms)
+
+    def ask(file: File) -> asyncio.Task[int]:
+        return asyncio.create_task(ann.xet.reconstructions.rendered(ann.holder, file.name, render))
+
+    many = [ask(file) for _ in range(6)]
+    async with asyncio.timeout(60):
+        await two.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(threads) == 2
+    may.set()
+    assert await asyncio.gather(*many) == [5000] * 6
+    assert threading.get_ident() not in threads
+    assert await ask(few) == 500
+    assert threads[-1] == threading.get_ident()
 
 
 async def test_past_the_end(hub: Hub) -> None:

@@ -35,6 +35,8 @@ _FETCHES = (
 )
 _PUSHES = "report-status delete-refs side-band-64k ofs-delta atomic quiet"
 
+COMMANDS = 1000  # of one push, at most
+
 # What one request may say, beyond its bytes: gzip makes millions of lines of a few kB.
 _LINES = 200_000  # of a fetch: more haves than a body of reasonable size holds
 _HEAD_LINES = 100  # of a command of version 2, above its arguments
@@ -358,17 +360,20 @@ class Push:
 
 
 def parse_push(packets: Iterator[Packet]) -> Push:
-    """The commands of a push, taken up to the mark that ends them: the pack, if there is one, follows it."""
+    """
+    The commands of a push, taken up to the mark that ends them: the pack, if there is one, follows it. Of more than
+    `COMMANDS` one too many is told, for whoever refuses them by name.
+    """
     commands: list[Command] = []
-    abilities: frozenset[str] = frozenset()
+    abilities: set[str] = set()
     for packet in packets:
         if packet is Mark.FLUSH:
-            return Push(tuple(commands), abilities)
+            return Push(tuple(commands), frozenset(abilities))
         line, _, words = (packet if isinstance(packet, bytes) else packet.value).partition(b"\0")
-        abilities |= frozenset(_text(words).split())
+        abilities.update(_text(words).split())
         text = _text(line)
         # Which commits the client has no parents of does not matter: what it sends must fit what is here.
-        if not text.startswith("shallow "):
+        if not text.startswith("shallow ") and len(commands) <= COMMANDS:
             commands.append(_command(text))
     raise Invalid("The push ends before its commands do.")
 

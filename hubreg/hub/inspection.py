@@ -10,7 +10,7 @@ that names it, or a delta upon it, and read the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -136,8 +136,10 @@ class Inspection:
 
     async def run(self, tips: Iterable[Oid]) -> Brought:
         """Raises `Invalid` and its kind for the first thing that is wrong."""
+        tags = await self._holdings.tags()
         for tip in tips:
-            self._brought.tips[tip] = await self._peel(tip)
+            if tip not in self._brought.tips:
+                self._brought.tips[tip] = await self._peel(tip, tags)
         await self._look_at_commits()
         for id_, commit in self._brought.commits.items():
             try:
@@ -150,11 +152,11 @@ class Inspection:
             raise Invalid(f"The push lacks the object {oid} ({_below(*self._elsewhere[oid]) or 'a folder'}).")
         return self._brought
 
-    async def _peel(self, tip: Oid) -> CommitId:
+    async def _peel(self, tip: Oid, tags: Mapping[Oid, CommitId]) -> CommitId:
         """The commit that a new value of a ref is, or is an annotated tag of."""
         packed = self._received.objects.get(tip)
         if packed is None:
-            commit = (await self._holdings.tags()).get(tip, CommitId(tip))
+            commit = tags.get(tip, CommitId(tip))
         elif packed.kind == "tag":
             tag = _parsed(tip, gitobjects.parse_tag, await self._received.content(tip))
             if tag.kind != "commit":

@@ -91,6 +91,9 @@ class Pushes:
         push = await received.commands()
         if not push.commands:
             return b""  # git knocks before it sends much
+        if len(push.commands) > gitwire.COMMANDS:
+            said = ["Push some of them at a time: git push REMOTE REF REF ..."]
+            return gitwire.render_report(push, f"one push may move {gitwire.COMMANDS} refs", said)
         refused, said = await self._judge(actor, repo, push)
         if refused:
             return gitwire.render_report(push, _none_moves(push, refused), said)
@@ -117,7 +120,8 @@ class Pushes:
         if len({command.ref for command in push.commands}) < len(push.commands):
             refused |= {command.ref: "a ref is named twice" for command in push.commands}
         said: list[str] = []
-        for command in push.commands:
+        for n, command in enumerate(push.commands):
+            await _let_others(n)
             try:
                 _check(command, refs)
                 await self.commits.require_move(self.db, actor, repo, command.ref)
@@ -157,7 +161,8 @@ class Pushes:
             await adoption.record(tx, proposed=all(command.ref.startswith(PULLS) for command in moves))
             refs = {ref.name: ref for ref in await refs_of(tx, repo)}
             # What goes first may have been in the way of what comes.
-            for command in sorted(push.commands, key=lambda command: command.new != ZERO):
+            for n, command in enumerate(sorted(push.commands, key=lambda command: command.new != ZERO)):
+                await _let_others(n)
                 _check(command, refs)
                 await self.commits.require_move(tx, actor, repo, command.ref)
                 await _move(tx, actor, repo, command, refs.get(command.ref), adoption)
@@ -214,6 +219,12 @@ def _folders(ref: str) -> Iterator[str]:
 def _none_moves(push: Push, refused: Mapping[str, str]) -> list[tuple[str, str]]:
     also = "another ref of this push was refused"
     return [(command.ref, refused.get(command.ref, also)) for command in push.commands]
+
+
+async def _let_others(n: int) -> None:
+    """Now and then: a point read does not wait for anything, so a thousand of them keep everybody else waiting."""
+    if not n % 50:
+        await asyncio.sleep(0)
 
 
 def _said(error: HubregError) -> list[str]:

@@ -26,7 +26,7 @@ from hubreg.store.threads import run_in
 
 _COMMANDS = 4 << 20  # bytes of commands: some 40 000 refs
 _FEED = 64 << 10
-_LIGHT = 256 << 10  # bytes that the event loop may inflate and copy by itself: half a millisecond
+_LIGHT = 512 << 10  # bytes that the event loop may inflate and copy by itself: half a millisecond
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Received:
 
     async def commands(self) -> Push:
         """What the push asks for. Raises `Invalid`."""
-        return gitwire.parse_push(self._packets())
+        return await run_in(None, gitwire.parse_push, self._packets())
 
     async def unpack(self, limits: Limits) -> list[Oid]:
         """Read the whole pack, and name the bases that it lacks. Raises `Invalid` and `TooLarge`."""

@@ -358,6 +358,13 @@ def test_what_is_no_push_is_refused(line: str) -> None:
         gitwire.parse_push(iter(packets(lines(f"{A} {B} {MAIN}"))))
 
 
+def test_of_too_many_commands_one_too_many_is_told() -> None:
+    """Enough to refuse them, and no more than that is held."""
+    line = lines(f"{gitwire.ZERO} {A} refs/heads/x")
+    assert len(gitwire.parse_push(iter(packets(line * 1000 + b"0000"))).commands) == 1000
+    assert len(gitwire.parse_push(iter(packets(line * 5000 + b"0000"))).commands) == 1001
+
+
 PUSH = Push((Command(MAIN, A, B), Command("refs/tags/t", gitwire.ZERO, C)), frozenset({"report-status"}))
 
 

@@ -221,11 +221,7 @@ class Table:
         name is one of the Hub's oldest and has no namespace. None where there is none.
         """
         name = match.groupdict().get("repo") or ""
-        if (
-            match.end("repo") != len(path)
-            or name.rpartition("/")[2] not in self._verbs
-            or "/" not in name
-        ):
+        if match.end("repo") != len(path) or name.rpartition("/")[2] not in self._verbs or "/" not in name:
             return None
         for pattern, methods, route in self._rows:
             other = pattern.fullmatch(path)

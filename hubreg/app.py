@@ -43,6 +43,7 @@ from hubreg.mirror.transport import Transport
 from hubreg.mirror.turns import Turns
 from hubreg.mirror.upstream import Calls
 from hubreg.mirror.upstreams import Upstreams
+from hubreg.mirror.uses import Uses
 from hubreg.store import upkeep
 from hubreg.store.blobs import Blobs
 from hubreg.store.db import Clock, Database, wall
@@ -113,7 +114,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             links=links,
             mirror=mirror,
             upstreams=Upstreams(db, sealing),
-            arriving=Contents(mirror, Flights(layout, plain), transport, plain),
+            arriving=Contents(mirror, Flights(layout, plain), transport, plain, Uses(db)),
             repos=repos,
             snapshots=snapshots,
             content=Content(repos, snapshots, mirror),
@@ -122,13 +123,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             history=history,
             uploads=Uploads(db, access, blobs, links, clock, config),
             discussions=Discussions(db, access, commits, snapshots, history),
-            xet=Xet(
-                db,
-                XetTokens(db, access, links, await upkeep.xet_epoch(db)),
-                XetUploads(db, access, xorbs, clock, config),
-                Reconstructions(db, xorbs, links),
-                XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),
-            ),
+            xet=_xet(db, access, links, xorbs, clock, config, secret, await upkeep.xet_epoch(db)),
             git=Git(db, access, packing),
             pushes=Pushes(db, access, packing, commits, layout),
         )
@@ -143,6 +138,25 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
         await db.close()
         plain.close()
         xorbs.close()
+
+
+def _xet(
+    db: Database,
+    access: Access,
+    links: Links,
+    xorbs: Xorbs,
+    clock: Clock,
+    config: Config,
+    secret: bytes,
+    epoch: int,
+) -> Xet:
+    return Xet(
+        db,
+        XetTokens(db, access, links, epoch),
+        XetUploads(db, access, xorbs, clock, config),
+        Reconstructions(db, xorbs, links),
+        XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),
+    )
 
 
 def _mirror(

@@ -54,6 +54,9 @@ class Config:
     upstream: str = _setting(
         "", "URL of a Hub whose repos are mirrored: https://huggingface.co. More, and rules: hubreg mirror."
     )
+    mirror_budget: int = _setting(
+        0, "Bytes that are kept of mirrored files; those that were not used for the longest go. 0: no limit."
+    )
     ssl_certfile: str = _setting("", "Certificate chain (PEM); with it hubreg speaks https.")
     ssl_keyfile: str = _setting("", "Private key (PEM) of the certificate.")
     access_log: bool = _setting(True, "Whether each request is logged.")
@@ -88,6 +91,8 @@ class Config:
             raise Unusable(f"workers must be at least 1, not {self.workers}.")
         if self.graceful_seconds < 0:
             raise Unusable(f"graceful_seconds must be at least 0, not {self.graceful_seconds}.")
+        if self.mirror_budget < 0:
+            raise Unusable(f"mirror_budget must be at least 0, not {self.mirror_budget}.")
         for name in (
             "regular_max",
             "lfs_max",

@@ -150,6 +150,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         {"ssl_keyfile": "key.pem"},
         {"regular_max": 0},
         {"lfs_max": -5},
+        {"mirror_budget": -1},
         {"part_size": 0},
         {"multipart_from": 0},
         {"link_seconds": 0},

@@ -28,6 +28,7 @@ from hubreg.config import Config
 from hubreg.errors import EntryNotFound, HubregError
 from hubreg.model import RepoType
 from hubreg.ops.caretaker import caretaking
+from hubreg.ops.eviction import Eviction, housekeeping
 from hubreg.store.fresh import Bounded, Fresh
 
 Headers = Mapping[bytes, bytes]
@@ -46,7 +47,11 @@ def make_app(config: Config) -> ASGIApp:
     async def lifespan(receive: Receive, send: Send) -> None:
         nonlocal api
         await receive()
-        async with build(config) as app, caretaking(app.db, app.layout, config, app.uploads.sweep):
+        async with (
+            build(config) as app,
+            caretaking(app.db, app.layout, config, app.uploads.sweep),
+            housekeeping(app.arriving.uses, _eviction(app)),
+        ):
             api = Api(app)
             await send({"type": "lifespan.startup.complete"})
             await receive()
@@ -60,6 +65,10 @@ def make_app(config: Config) -> ASGIApp:
         return api(scope, receive, send)
 
     return hubreg
+
+
+def _eviction(app: App) -> Eviction:
+    return Eviction(app.db, app.arriving.blobs, app.clock, app.config.mirror_budget)
 
 
 class Api:

@@ -71,6 +71,7 @@ class Finished:
         "_distrusted",
         "_sha256",
         "_size",
+        "_used",
         "etag",
         "expires",
         "headers",
@@ -92,8 +93,9 @@ class Finished:
         expires: Millis | None = None,
         arrival: Callable[[], AbstractAsyncContextManager[Arrival]] | None = None,
         distrusted: Callable[[], bool] | None = None,
+        used: Callable[[bool], None] | None = None,
     ) -> None:
-        self._arrival, self._distrusted = arrival, distrusted
+        self._arrival, self._distrusted, self._used = arrival, distrusted, used
         self.status, self.user, self.etag, self.expires = status, user, etag, expires
         self._content, self._blobs, self._sha256 = content, blobs, sha256
         self._size = size if content is None else len(content)
@@ -103,6 +105,8 @@ class Finished:
         """The response to a request with these headers. Raises `RangeUnsatisfiable`."""
         if self.etag and conditional.if_none_match(_text(headers.get(b"if-none-match")), self.etag):
             return _response(304, [header for header in self.headers if header[0] not in _OF_A_BODY])
+        if self._used is not None and get:
+            self._used(headers.get(b"range", b"bytes=0-").startswith(b"bytes=0-"))
         asked = _text(headers.get(b"range")) if self.etag and get else None
         if asked is None or not conditional.if_range(_text(headers.get(b"if-range")), self.etag):
             return self._body(self.headers[:-1], 200, 0, self._size)
@@ -221,6 +225,7 @@ def _file(request: Request, found: Located, offer: Raw) -> Finished:
         expires=found.freshness.expires if entry.here else Millis(0),
         arrival=None if entry.here else partial(arriving.arriving, found.repo, found.commit, entry),
         distrusted=partial(arriving.is_distrusted, entry) if mirrored else None,
+        used=partial(arriving.used, entry) if mirrored and entry.here else None,
     )  # fmt: skip
 
 

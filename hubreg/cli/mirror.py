@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,7 +18,7 @@ from hubreg.identity.accounts import SYSTEM
 from hubreg.identity.sealing import Sealing
 from hubreg.mirror.rules import TTL, Mode
 from hubreg.mirror.upstreams import HOSTS, Upstreams
-from hubreg.model import RepoType
+from hubreg.model import Millis, RepoType
 from hubreg.ops import directory
 from hubreg.store.db import wall
 from hubreg.store.mirror import Upstream
@@ -294,16 +295,24 @@ def link(
 @mirror.command("status")
 def status(data: DataDirectory = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
-    What has come from upstreams, and how much was sent of it since.
+    What has come from upstreams, how old it is, and how often it was sent since, as of a minute ago.
     """
     with refusals(as_json=as_json):
+        budget = load(config, {"data": data}).mirror_budget
         totals = on(data, config, lambda ups: ups.totals())
         listed = on(data, config, lambda ups: ups.all())
         facts = {
             "files": totals.blobs,
             "bytes": totals.size,
+            "budget": budget,
+            "oldest": _time(totals.oldest),
+            "least_lately_used": _time(totals.idle),
             "hits": totals.hits,
             "bytes_saved": totals.saved,
+            "misses": totals.misses,
+            "bytes_fetched": totals.fetched,
+            "evicted": totals.evicted,
+            "bytes_evicted": totals.freed,
             "repos": {each.upstream.name: each.repos for each in listed},
         }
         if as_json:
@@ -312,8 +321,19 @@ def status(data: DataDirectory = None, config: ConfigFile = None, as_json: AsJso
         rows = [(each.upstream.name, f"{each.repos:,} repos") for each in listed]
         rows += [
             ("files", f"{totals.blobs:,}"),
-            ("bytes", f"{totals.size:,}"),
+            ("bytes", f"{totals.size:,}" + (f" of {budget:,}" if budget else "")),
+            ("oldest", _time(totals.oldest) or "-"),
+            ("least lately used", _time(totals.idle) or "-"),
             ("hits", f"{totals.hits:,}"),
             ("bytes saved", f"{totals.saved:,}"),
+            ("misses", f"{totals.misses:,}"),
+            ("bytes fetched", f"{totals.fetched:,}"),
+            ("evicted", f"{totals.evicted:,}"),
+            ("bytes evicted", f"{totals.freed:,}"),
         ]
         table(("mirror", ""), rows)
+
+
+def _time(at: Millis | None) -> str | None:
+    """To the second, UTC."""
+    return None if at is None else datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,6 +12,7 @@ from hubreg.mirror.fetching import Wanted
 from hubreg.mirror.flights import Flight, Flights
 from hubreg.mirror.sync import Mirror
 from hubreg.mirror.transport import Body, Transport
+from hubreg.mirror.uses import Uses
 from hubreg.model import CommitId, Entry, RepoType, Sha256
 from hubreg.store import mirror as rows
 from hubreg.store.blobs import Content
@@ -75,6 +76,7 @@ class Contents:
     flights: Flights
     transport: Transport
     blobs: LocalBlobs
+    uses: Uses
 
     def arriving(self, repo: Repo, commit: CommitId, entry: Entry) -> AbstractAsyncContextManager[Flight]:
         """The content of a file that is not here, as it comes. Whether the caller may have it was asked before."""
@@ -83,3 +85,8 @@ class Contents:
     def is_distrusted(self, entry: Entry) -> bool:
         """Whether somebody may have got a wrong beginning of it: see `Flights.is_distrusted`."""
         return self.flights.is_distrusted(wanted(entry))
+
+    def used(self, entry: Entry, whole: bool) -> None:
+        """A file that is here is sent, or, unless `whole`, a part of it that is not its beginning."""
+        if entry.sha256 is not None:
+            self.uses.use(entry.sha256, whole=whole)

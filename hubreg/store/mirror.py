@@ -6,7 +6,7 @@ Rows of the mirror: upstreams and rules, what upstream said of names, commits, p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hubreg.model import CommitId, Millis, Oid, Sha256
@@ -291,6 +291,14 @@ async def put_entry(tx: Tx, repo_id: int, commit: CommitId, path: str, oid: str)
     )  # fmt: skip
 
 
+async def entry_oids(reader: Reader, repo_id: int, commit: CommitId) -> set[Oid]:
+    """Those of the single paths that are known of a commit."""
+    rows = await reader.all(
+        "SELECT oid FROM mirror_entries WHERE repo_id = ? AND commit_id = ? AND oid <> ''", repo_id, commit
+    )
+    return {row[0] for row in rows}
+
+
 async def drop_entries(tx: Tx, repo_id: int, commit: CommitId) -> None:
     """The listing is here: single paths are not needed any more."""
     await tx.run("DELETE FROM mirror_entries WHERE repo_id = ? AND commit_id = ?", repo_id, commit)
@@ -339,6 +347,16 @@ async def put_blob(tx: Tx, sha256: Sha256, size: int) -> None:
         " ON CONFLICT (sha256) DO UPDATE SET used_at = excluded.used_at",
         sha256, size, tx.now, tx.now,
     )  # fmt: skip
+    await count(tx, misses=1, fetched=size)
+
+
+async def count(tx: Tx, **counts: int) -> None:
+    """Add to what the mirror has done: see `mirror_counts`."""
+    await tx.many(
+        "INSERT INTO mirror_counts (name, count) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET count = mirror_counts.count + excluded.count",
+        list(counts.items()),
+    )
 
 
 async def blobs(reader: Reader, digests: Sequence[str]) -> set[Sha256]:
@@ -354,13 +372,24 @@ async def blobs(reader: Reader, digests: Sequence[str]) -> set[Sha256]:
     return found
 
 
-async def use_blobs(tx: Tx, uses: Iterable[tuple[Sha256, int]]) -> None:
-    """Content was sent so many times."""
+async def use_blobs(tx: Tx, uses: Mapping[Sha256, int]) -> None:
+    """Contents were sent so many times; 0 is a part of one. What is not the mirror's is passed over."""
     hour = tx.now - tx.now % _HOUR
-    await tx.many(
-        "UPDATE mirror_blobs SET hits = hits + ?, used_at = MAX(used_at, ?) WHERE sha256 = ?",
-        [(times, hour, sha256) for sha256, times in uses],
-    )
+    digests, hits, saved = list(uses), 0, 0
+    for start in range(0, len(digests), _BATCH):
+        part = digests[start : start + _BATCH]
+        rows = await tx.all(
+            f"SELECT sha256, size FROM mirror_blobs WHERE sha256 IN ({marks(len(part))})",  # noqa: S608
+            *part,
+        )
+        await tx.many(
+            "UPDATE mirror_blobs SET hits = hits + ?, used_at = MAX(used_at, ?) WHERE sha256 = ?",
+            [(uses[sha256], hour, sha256) for sha256, _ in rows],
+        )
+        hits += sum(uses[sha256] for sha256, _ in rows)
+        saved += sum(uses[sha256] * size for sha256, size in rows)
+    if hits:
+        await count(tx, hits=hits, saved=saved)
 
 
 async def drop_blob(tx: Tx, sha256: Sha256) -> None:
@@ -370,20 +399,31 @@ async def drop_blob(tx: Tx, sha256: Sha256) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Contents that came from upstreams: how many, their bytes; how often they, and how many bytes, were sent since."""
+    """
+    Of contents that came from upstreams: how many are here, their bytes, and when the one that was fetched first was,
+    and the one that was not sent for the longest, None for none. And since the beginning: how often one was sent from
+    here, how often one had to be fetched, the bytes of both; how many were evicted, and their bytes.
+    """
 
     blobs: int
     size: int
+    oldest: Millis | None
+    idle: Millis | None
     hits: int
     saved: int
+    misses: int
+    fetched: int
+    evicted: int
+    freed: int
 
 
 async def totals(db: Database) -> Totals:
-    rows = await db.scan(
-        "SELECT COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(hits), 0), COALESCE(SUM(size * hits), 0)"
-        " FROM mirror_blobs"
+    [here] = await db.scan(
+        "SELECT COUNT(*), COALESCE(SUM(size), 0), MIN(fetched_at), MIN(used_at) FROM mirror_blobs"
     )
-    return Totals(*rows[0])
+    counts: dict[str, int] = dict(await db.all("SELECT name, count FROM mirror_counts"))
+    since = [counts.get(name, 0) for name in ("hits", "saved", "misses", "fetched", "evicted", "freed")]
+    return Totals(*here, *since)
 
 
 async def repos_of(db: Database, upstream_id: int | None = None) -> list[int]:

@@ -68,7 +68,8 @@ def test_status(answered: Answered, hubreg: Hubreg) -> None:
     """Of a mirror that has fetched nothing yet."""
     answered("mirror", "add", "hub", "https://hub.example")
     assert answered("mirror", "status") == {
-        "files": 0, "bytes": 0, "hits": 0, "bytes_saved": 0, "repos": {"hub": 0},
+        "files": 0, "bytes": 0, "budget": 0, "oldest": None, "least_lately_used": None, "hits": 0, "bytes_saved": 0,
+        "misses": 0, "bytes_fetched": 0, "evicted": 0, "bytes_evicted": 0, "repos": {"hub": 0},
     }  # fmt: skip
     assert "bytes saved" in hubreg("mirror", "status").stdout
 

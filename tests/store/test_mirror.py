@@ -180,12 +180,13 @@ async def test_content_and_what_it_saved(db: Database) -> None:
     """How often it was sent, to be told and to know what was used last."""
     async with db.write() as tx:
         await mirror.put_blob(tx, DIGEST, 10)
-        await mirror.use_blobs(tx, [(DIGEST, 3), (Sha256("4" * 64), 1)])
+        await mirror.use_blobs(tx, {DIGEST: 3, Sha256("4" * 64): 1})
+        now = tx.now
     assert await mirror.blobs(db, [DIGEST, "4" * 64]) == {DIGEST}
-    assert await mirror.totals(db) == mirror.Totals(1, 10, 3, 30)
+    assert await mirror.totals(db) == mirror.Totals(1, 10, now, now, 3, 30, 1, 10, 0, 0)
     async with db.write() as tx:
         await mirror.drop_blob(tx, DIGEST)
-    assert await mirror.totals(db) == mirror.Totals(0, 0, 0, 0)
+    assert await mirror.totals(db) == mirror.Totals(0, 0, None, None, 3, 30, 1, 10, 0, 0)
 
 
 async def test_a_grant_that_is_recorded_stays(db: Database, clock: Clock) -> None:

@@ -132,6 +132,8 @@ class Uploads:
         """
         download = request.operation == "download"
         self.access.require(actor, Action.READ if download else Action.PROPOSE, repo)
+        if not download:
+            await self._renew(repo, [asked.sha256 for asked in request.objects])
         held = await objects.has_large(self.db, repo.id, [asked.oid for asked in request.objects])
         if download:
             return lfs.BatchResponse(
@@ -153,6 +155,13 @@ class Uploads:
                 for asked in request.objects
             ),
         )
+
+    async def _renew(self, repo: Repo, digests: Sequence[Sha256]) -> None:
+        """Have the repo hold what it does for as long as if it came now: the client will be told not to send it."""
+        stale = await objects.stale_large(self.db, repo.id, digests, self.clock())
+        if stale:
+            async with self.db.write() as tx:
+                await objects.renew_large(tx, repo.id, stale)
 
     def _judge(self, asked: lfs.Wanted, held: Mapping[Sha256, int]) -> lfs.ObjectError | None:
         size = held.get(asked.sha256, asked.size)
@@ -339,6 +348,8 @@ class Uploads:
             proposed = not self.access.may(actor, Action.WRITE, repo)
             await objects.add_large(tx, repo.id, sha256, size, proposed=proposed)
             await log.append(tx, actor, "repo:large:add", str(repo.ref), sha256=sha256, size=size)
+        else:
+            await objects.renew_large(tx, repo.id, [sha256])
 
     async def _drop(self, upload: str) -> None:
         # The row first: a row without its file would be an upload that can never end.
@@ -386,7 +397,9 @@ class Uploads:
             target = await self.access.require_now(tx, actor, Action.PROPOSE, target)
             proposed = not self.access.may(await self.access.known(tx, actor), Action.WRITE, target)
             held = await objects.has_large(tx, source.id, wanted)
-            new = held.keys() - (await objects.has_large(tx, target.id, wanted)).keys()
+            known = await objects.has_large(tx, target.id, wanted)
+            await objects.renew_large(tx, target.id, known)
+            new = held.keys() - known.keys()
             for sha256 in sorted(new):
                 await objects.add_large(tx, target.id, sha256, held[sha256], proposed=proposed)
             if new:

@@ -20,7 +20,7 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from hubreg.config import Config
-from hubreg.errors import Invalid, TooLarge
+from hubreg.errors import Damaged, Invalid, TooLarge
 from hubreg.formats import shard
 from hubreg.formats.chunking import MerkleHash, hash_bytes, hash_string
 from hubreg.formats.shard import Shard, ShardFile, ShardXorb, Term
@@ -171,7 +171,7 @@ class XetUploads:
 
     async def holds(self, hash_: XetHash) -> bool:
         """Whether a xorb is here; who is told so may count on it for a while."""
-        return await xet.tag_of_xorb(self.db, hash_) is not None and await self._offer([hash_])
+        return await self.xorbs.intact(hash_) is not None and await self._offer([hash_])
 
     @asynccontextmanager
     async def receive(self, hash_: XetHash) -> AsyncIterator[IncomingXorb]:
@@ -251,7 +251,7 @@ class XetUploads:
                 await xet.add_chunks(tx, rows)
 
     async def _held(self, raw: bytes) -> Held:
-        held = await self.xorbs.find(_named(raw))
+        held = await self.xorbs.intact(_named(raw))
         if held is None:
             raise Invalid(
                 f"The shard names the xorb {hash_string(raw)}, which is not here.",
@@ -289,11 +289,20 @@ class XetUploads:
                 [xorb for xorb, _ in file.uses]
             ):  # so that they are here when it is done
                 raise _gone()
-            sha256 = await self.xorbs.sha256(Terms(file.terms))
+            sha256 = await self._sha256(file)
         if file.claimed is not None and file.claimed != sha256:
             raise Invalid(f"The content of the file {file.hash} has sha256 {sha256}, not {file.claimed}.")
         progress.verified += 1
         return XetFile(file.hash, sha256, file.size, file.terms)
+
+    async def _sha256(self, file: _Checked) -> Sha256:
+        try:
+            return await self.xorbs.sha256(Terms(file.terms))
+        except Damaged as error:  # of no use to be tried again, as an answer of 500 would have it
+            raise Invalid(
+                f"The file {file.hash} cannot be read back: {error.message}",
+                hint="The server has lost data. Its operator should begin a new epoch: hubreg xet epoch --bump.",
+            ) from error
 
     async def _publish(self, holder: Holder, files: Sequence[tuple[_Checked, XetFile]]) -> bool:
         """One transaction: the files, where their chunks are found, and that the repo holds them."""
@@ -351,6 +360,7 @@ def _gone() -> Invalid:
 async def _hold(tx: Tx, holder: Holder, files: Sequence[XetFile], *, proposed: bool) -> bool:
     """From here on the repo holds these files; whether any is new to it."""
     held = await objects.has_large(tx, holder.repo.id, [file.sha256 for file in files])
+    await objects.renew_large(tx, holder.repo.id, held)
     new = {file.sha256: file for file in files if file.sha256 not in held}
     for file in new.values():
         await objects.add_large(tx, holder.repo.id, file.sha256, file.size, proposed=proposed)

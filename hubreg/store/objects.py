@@ -43,7 +43,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """A large file that a repo holds."""
+    """A large file that a repo holds, and when it was last sent, to the day."""
 
     sha256: Sha256
     size: int
@@ -303,6 +303,28 @@ async def add_large(tx: Tx, repo_id: int, sha256: Sha256, size: int, *, proposed
         await upkeep.add_unindexed(tx, sha256, size)
         if not proposed:
             await _count(tx, repo_id, size)
+
+
+async def stale_large(reader: Reader, repo_id: int, digests: Sequence[Sha256], now: Millis) -> list[Sha256]:
+    """Of these files those that the repo holds, and has held for a day or more since they were last sent."""
+    found: list[Sha256] = []
+    for start in range(0, len(digests), _BATCH):
+        part = digests[start : start + _BATCH]
+        rows = await reader.all(
+            f"SELECT sha256 FROM lfs_objects WHERE repo_id = ? AND sha256 IN ({marks(len(part))})"  # noqa: S608
+            " AND created_at < ?",
+            repo_id, *part, now - _DAY,
+        )  # fmt: skip
+        found += [row[0] for row in rows]
+    return found
+
+
+async def renew_large(tx: Tx, repo_id: int, digests: Iterable[Sha256]) -> None:
+    """These are sent once more: whoever collects leaves them as long as if they had come now."""
+    await tx.many(
+        "UPDATE lfs_objects SET created_at = ? WHERE repo_id = ? AND sha256 = ? AND created_at < ?",
+        [(tx.now, repo_id, sha256, tx.now - _DAY) for sha256 in digests],
+    )
 
 
 async def accept_large(tx: Tx, repo_id: int, digests: Sequence[Sha256]) -> None:

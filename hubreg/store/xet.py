@@ -59,6 +59,15 @@ async def insert_xorb(tx: Tx, xorb: Xorb) -> bool:
     return added == 1
 
 
+async def replace_xorb(tx: Tx, xorb: Xorb) -> None:
+    """The same xorb, in another place and form: what its row said is not there any more."""
+    await tx.run(
+        "UPDATE xorbs SET tag = ?, size = ?, unpacked = ?, chunks = ?, plain_sha256 = ?, plain_offset = ?,"
+        " offered_at = ? WHERE hash = ?",
+        xorb.tag, xorb.size, xorb.unpacked, xorb.chunks, xorb.plain_sha256, xorb.plain_offset, tx.now, xorb.hash,
+    )  # fmt: skip
+
+
 async def find_xorb(reader: Reader, hash_: XetHash) -> Xorb | None:
     row = await reader.one(f"SELECT {_XORB} FROM xorbs WHERE hash = ?", hash_)  # noqa: S608 our own columns
     return Xorb(*row) if row else None

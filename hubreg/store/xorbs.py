@@ -28,7 +28,7 @@ from hubreg.formats.xorb import HEADER_SIZE, ChunkIndex, XorbReader, decode_chun
 from hubreg.model import Sha256, XetHash
 from hubreg.store import xet
 from hubreg.store.blobs import CHUNK
-from hubreg.store.db import Database
+from hubreg.store.db import Database, Tx
 from hubreg.store.disk import Disk
 from hubreg.store.fresh import Bounded
 from hubreg.store.layout import Layout
@@ -173,13 +173,23 @@ class Xorbs:
                 await self.in_thread(upload.discard)
 
     async def publish(self, upload: XorbUpload, expected: XetHash) -> bool:
-        """Keep what was uploaded; False if it was here already. Raises `Invalid` for what has another hash."""
+        """
+        Keep what was uploaded; False if it was here already. Where only its row was, the upload takes its place. Raises
+        `Invalid` for what has another hash.
+        """
         xorb = await self.in_thread(upload.finish, expected)
         async with self._db.write() as tx:
             added = await xet.insert_xorb(tx, xorb)
+            if not added and not await self._is_intact(tx, expected):
+                await xet.replace_xorb(tx, xorb)
+                added = True
         if not added:
             await self.in_thread(self.disk.remove, self.layout.xorb(xorb.hash, xorb.tag))
         return added
+
+    async def _is_intact(self, tx: Tx, hash_: XetHash) -> bool:
+        row = await xet.find_xorb(tx, hash_)
+        return row is not None and _has_bytes(self._held(row))
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Scratch]:
@@ -202,6 +212,11 @@ class Xorbs:
             held = self._held(row)
             self._known.put(hash_, held)
         return held
+
+    async def intact(self, hash_: XetHash) -> Held | None:
+        """`find`, but None where the row is here and the bytes are not, as after a restore that lacked some."""
+        held = await self.find(hash_)
+        return held if held is not None and _has_bytes(held) else None
 
     async def get(self, hash_: XetHash) -> Held:
         """One that a row refers to. Raises `Damaged` where it is not there."""
@@ -256,6 +271,14 @@ class Xorbs:
                 at += span.unpacked
         if batch:
             yield batch
+
+
+def _has_bytes(held: Held) -> bool:
+    try:
+        size = held.path.stat().st_size
+    except FileNotFoundError:
+        return False
+    return size >= (held.plain_offset + held.index.unpacked() if held.virtual else held.size)
 
 
 def _stretches(held: Held, span: Span, skip: int, take: int) -> Iterator[_Stretch]:

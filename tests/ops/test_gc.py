@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from hubreg.errors import Damaged
+from hubreg.formats import lfs
 from hubreg.formats.gitobjects import EMPTY_TREE
 from hubreg.model import AddLfs, DeleteFile, Oid
 from hubreg.ops.gc import Collected, would
 from hubreg.store import log, mirror, objects, xet
+from hubreg.store.repos import Repo
 from tests.hub.conftest import add
 from tests.ops.conftest import DAY, Keeper, named
 from tests.xet_client import File, Package, Term, Xorb, package, sha256_of, some
@@ -98,6 +100,40 @@ async def test_a_large_file_may_wait_for_its_commit(keeper: Keeper, days: int, s
     assert (plain in held, sent.sha256 in held) == (stays, stays)
     if stays:
         assert await keeper.content(sent.sha256) == OTHER
+
+
+async def renew_by_lfs(keeper: Keeper, repo: Repo) -> None:
+    """A client asks before it sends, and is told that there is no need to."""
+    asked = lfs.Wanted(sha256_of(CONTENT), len(CONTENT))
+    request = lfs.BatchRequest("upload", (asked,))
+    answer = await keeper.hub.app.uploads.batch(keeper.hub.ann, repo, request, base="http://hub")
+    assert answer.objects[0].actions is None
+
+
+async def renew_by_xet(keeper: Keeper, repo: Repo) -> None:
+    await keeper.uploaded(repo, package(CONTENT))
+
+
+async def renew_by_copy(keeper: Keeper, repo: Repo) -> None:
+    source = await keeper.hub.repo("source")
+    await keeper.plain(source, CONTENT)
+    assert await keeper.hub.app.uploads.duplicate(keeper.hub.ann, source, repo, [sha256_of(CONTENT)]) == []
+
+
+@pytest.mark.parametrize("renew", [None, renew_by_lfs, renew_by_xet, renew_by_copy])
+async def test_a_large_file_that_is_sent_again_waits_anew(
+    keeper: Keeper, renew: Callable[[Keeper, Repo], Awaitable[None]] | None
+) -> None:
+    """Whoever sends it, or is told that it is here, has four weeks from then on to commit it."""
+    repo = await keeper.hub.repo()
+    sha256 = await keeper.hub.large(repo, CONTENT)
+    async with keeper.hub.app.db.write() as tx:
+        await tx.run("UPDATE lfs_objects SET created_at = created_at - ?", 27 * DAY)
+    if renew is not None:
+        await renew(keeper, repo)
+    await keeper.collect(2)
+    held = await objects.has_large(keeper.hub.app.db, repo.id, [sha256])
+    assert (sha256 in held) == (renew is not None)
 
 
 @pytest.mark.parametrize(("days", "stays"), [(1, True), (28, True), (30, False)])

@@ -364,6 +364,23 @@ async def test_a_virtual_xorb_is_read_from_its_blob(
         assert b"".join(parts) == body[start:end]
 
 
+async def test_a_virtual_xorb_whose_blob_is_gone_is_replaced(
+    xorbs: Xorbs, layout: Layout, db: Database
+) -> None:
+    """By an upload of the same; as long as the blob is there, it stays."""
+    sent = await virtual(layout, db, CONTENT, b"something else")
+    [xorb] = sent.xorbs
+    assert not await send(xorbs, xorb)
+    [blob] = layout.blobs.glob("*/*")
+    blob.unlink()
+    assert await xorbs.find(xorb.name)
+    assert await xorbs.intact(xorb.name) is None
+    assert await send(xorbs, xorb)
+    assert await read(xorbs, terms_of(sent), 0, len(CONTENT)) == CONTENT
+    assert not await send(xorbs, xorb)
+    assert len(files(layout)) == 1
+
+
 # content by sha256
 
 

@@ -286,9 +286,12 @@ async def git_blob(request: Request) -> Response:
         (b"cache-control", b"no-cache"),
         *_FIXED[1:],
     ]
-    if entry.lfs or not entry.here:
-        content = await snapshots.content(entry)
-        return Finished(200, headers, "", content=content).response({})
-    return Finished(200, headers, "", blobs=request.app.blobs, sha256=entry.sha256, size=entry.size).response(
-        {}
-    )
+    if entry.lfs:
+        return Finished(200, headers, "", content=await snapshots.content(entry)).response({})
+    arriving = request.app.arriving
+    mirrored = repo.upstream_id is not None
+    return Finished(
+        200, headers, "", blobs=request.app.blobs if entry.here else None, sha256=entry.sha256, size=entry.size,
+        arrival=None if entry.here else partial(arriving.arriving, repo, snapshot.commit, entry),
+        used=partial(arriving.used, entry) if mirrored and entry.here else None,
+    ).response({}, get=request.method == "GET")  # fmt: skip

@@ -126,3 +126,28 @@ async def test_what_is_offline_is_not_fetched(hub: Mirrored, big: str) -> None:
     await hub.rule("org/*", "offline")
     answer = await asked(hub, big)
     assert (answer.status_code, hub.fake.sent("big.bin")) == (424, 0)
+
+
+async def test_raw(hub: Mirrored, model: Repo) -> None:
+    """What git holds: a file comes by a flight and is kept, a large one is a pointer that needs none."""
+    for _ in range(2):
+        answer = await asked(hub, f"/{NAME}/raw/main/README.md")
+        assert (answer.status_code, answer.content) == (200, b"hello")
+        assert answer.headers["content-length"] == "5"
+        await until_here(hub, hashlib.sha256(b"hello").hexdigest())
+    assert hub.fake.sent("README.md") == 5
+    pointer = await asked(hub, f"/{NAME}/raw/main/data/weights.bin")
+    assert pointer.text.splitlines()[1] == f"oid sha256:{hashlib.sha256(b'weights').hexdigest()}"
+    assert hub.fake.sent("weights.bin") == 0
+
+
+async def test_raw_of_what_cannot_be_had(hub: Mirrored, model: Repo) -> None:
+    """An answer in place of the file, and HEAD begins no flight."""
+    assert (await hub.head(f"/{NAME}/raw/main/README.md")).headers["content-length"] == "5"
+    assert hub.fake.sent("README.md") == 0
+    hub.fake.flip("README.md", 0.5)
+    answer = await asked(hub, f"/{NAME}/raw/main/README.md")
+    assert (answer.status_code, answer.headers["x-error-code"]) == (424, "UpstreamFailed")
+    model.commit({"empty": b""})
+    hub.later(100)
+    assert (await asked(hub, f"/{NAME}/raw/main/empty")).content == b""

@@ -54,7 +54,7 @@ async def waits(reader: Reader, config: Config) -> bool:
     """Whether there is anything to do: two point reads."""
     if await upkeep.recount_waits(reader):
         return True
-    return config.xet_index and await upkeep.next_unindexed(reader, config.xet_index_from) is not None
+    return config.xet_index and await upkeep.index_waits(reader, config.xet_index_from)
 
 
 def step_back() -> None:

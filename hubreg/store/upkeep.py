@@ -37,6 +37,12 @@ async def add_unindexed(tx: Tx, sha256: Sha256, size: int) -> None:
     )  # fmt: skip
 
 
+async def index_waits(reader: Reader, smallest: int) -> bool:
+    """Whether `next_unindexed` would find any; cheap, however many wait."""
+    row = await reader.one("SELECT 1 FROM unindexed WHERE size >= ? AND tries < ? LIMIT 1", smallest, _TRIES)
+    return row is not None
+
+
 async def next_unindexed(reader: Reader, smallest: int) -> Unindexed | None:
     """What to index next: those first that were begun least often, then the oldest. None where nothing is left."""
     row = await reader.one(

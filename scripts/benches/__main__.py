@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.benches import dedup, head, index, scale, serve, start, upload, xet
+from scripts.benches import dedup, head, index, mirror, scale, serve, start, upload, xet
 from scripts.benches.report import machine
 
 BENCHES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (serve, head, upload, xet, index, dedup, scale, start)
+    for module in (serve, head, upload, xet, index, dedup, mirror, scale, start)
 }
 
 

@@ -56,6 +56,7 @@ LATE = {
     ("hubreg.cli.upkeep", "hubreg.ops.upkeep.Upkeep"),  # the same
     ("hubreg.cli.pull", "hubreg.cli.pulling.Asked"),  # the same
     ("hubreg.cli.pull", "hubreg.cli.pulling.run"),  # the same
+    ("hubreg.cli.policies", "hubreg.cli.checking.run"),  # the same
 }
 
 LONGEST_FUNCTION = 60  # lines

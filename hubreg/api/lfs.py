@@ -33,6 +33,8 @@ async def batch(request: Request) -> Response:
     """Where to send large files that the repo does not hold yet, or where to fetch those that it does."""
     asked = lfs.parse_batch(await read_body(request, _BODY))
     repo = await request.repo()
+    if repo.upstream_id is not None:
+        await request.app.snapshots.resolve(repo, None)  # what no revision names is let out as `main` is
     action = xet.upload_action(request, repo, asked)
     answer = await request.app.uploads.batch(request.actor, repo, asked, base=request.place.base, xet=action)
     return answers.json(request, answer, media_type=lfs.MEDIA_TYPE)

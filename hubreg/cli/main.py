@@ -13,6 +13,7 @@ from hubreg.cli.accounts import orgs, tokens, users
 from hubreg.cli.answers import answer
 from hubreg.cli.mirror import mirror
 from hubreg.cli.options import AsJson
+from hubreg.cli.policies import check, drop, policies, release, require
 from hubreg.cli.pull import pull
 from hubreg.cli.serve import serve
 from hubreg.cli.upkeep import collect, run_upkeep, xet
@@ -30,6 +31,8 @@ app.add_typer(users, name="user")
 app.add_typer(orgs, name="org")
 app.add_typer(tokens, name="token")
 mirror.command("pull")(pull)
+for policy_command in (require, policies, check, release, drop):
+    mirror.command()(policy_command)
 app.add_typer(mirror, name="mirror")
 app.command("upkeep")(run_upkeep)
 app.command("gc")(collect)

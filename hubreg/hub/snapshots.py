@@ -19,6 +19,9 @@ from typing import TypeVar
 from hubreg.errors import Damaged, EntryNotFound, NotFound, RepoNotFound, RevisionNotFound, UpstreamFailed
 from hubreg.formats import gitobjects, lastcommits, lfs, names
 from hubreg.formats.gitobjects import FOLDER, SUBMODULE, Folder, TreeEntry
+from hubreg.hub import judging
+from hubreg.hub.judging import Judgement
+from hubreg.mirror.policy import Policy
 from hubreg.mirror.sync import Mirror
 from hubreg.model import CommitId, Entry, EntryKind, Oid, Sha256
 from hubreg.store import objects, repos
@@ -74,6 +77,7 @@ class Snapshots:
     def __init__(self, db: Database, blobs: Blobs, mirror: Mirror) -> None:
         self._db, self._blobs, self.mirror = db, blobs, mirror
         self._names: Fresh[tuple[int, str], CommitId] = Fresh(db)
+        self._judged: Fresh[tuple[int, CommitId], bool] = Fresh(db)
         self._roots: Bounded[tuple[int, CommitId], Oid] = Bounded(20_000)
         self._trees: Bounded[Oid, Tree] = Bounded(_TREE_ENTRIES, lambda tree: len(tree.entries) + 1)
         self._files: Bounded[Oid, File] = Bounded(_FILES)
@@ -90,12 +94,26 @@ class Snapshots:
         """
         name = "main" if revision in (None, "", "HEAD") else str(revision)
         if repo.upstream_id is not None:
-            return await self.mirror.resolve(repo, name)
+            return await self._let_out(repo, await self.mirror.resolve(repo, name))
         found = self._names.get((repo.id, name))
         if found is None:
             found = await self._look_up(repo, name)
             self._names.put((repo.id, name), found)
         return found
+
+    async def _let_out(self, repo: Repo, commit: CommitId) -> CommitId:
+        """A commit of a mirrored repo, if the policies let it be handed out; else raise the refusal."""
+        key = (repo.id, commit)
+        if (policies := await self.mirror.sources.policies(repo)) and self._judged.get(key) is None:
+            judgement = await self.judge(repo, commit, policies)
+            judging.enforce(judgement)
+            self._judged.put(key, True)
+        return commit
+
+    async def judge(self, repo: Repo, commit: CommitId, policies: Sequence[Policy]) -> Judgement:
+        """What policies find in a commit of a mirrored repo. Its listing is fetched where they look at files."""
+        files = await self.files(await self.of(repo, commit)) if judging.wants_files(policies) else []
+        return await judging.judged(self._db, repo, commit, policies, files)
 
     async def _look_up(self, repo: Repo, name: str) -> CommitId:
         for ref in (name,) if name.startswith("refs/") else (f"refs/heads/{name}", f"refs/tags/{name}"):

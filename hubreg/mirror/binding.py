@@ -44,7 +44,8 @@ async def adopt(tx: Tx, upstream: Upstream, type_: RepoType, asked: str, said: I
         await mirror.bind(tx, repo_id, upstream.id, said.name)
     if asked != key:
         await mirror.add_alias(tx, type_.value, asked, repo_id)
-    await describe(tx, await _get(tx, repo_id), said, "main")
+    # Where `main` of a repo that is known is by now, only who asks for `main` decides.
+    await describe(tx, await _get(tx, repo_id), said, "main" if found is None else "")
     return await _get(tx, repo_id)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from hubreg.identity.sealing import Sealing
 from hubreg.mirror import rules
+from hubreg.mirror.policy import Policy, Subject, Verdict
 from hubreg.mirror.rules import Mode, Rule
 from hubreg.mirror.upstream import Calls, UpstreamHub
 from hubreg.model import RepoType
 from hubreg.store import mirror
 from hubreg.store.db import Database
 from hubreg.store.fresh import Fresh
-from hubreg.store.mirror import RuleRow, Upstream
+from hubreg.store.mirror import PolicyRow, RuleRow, Upstream
 from hubreg.store.repos import Repo
 
 
@@ -34,12 +35,17 @@ def rule(row: RuleRow) -> Rule:
     )
 
 
+def policy(row: PolicyRow) -> Policy:
+    return Policy(row.pattern, Subject(row.subject), Verdict(row.verdict), tuple(row.values.split()), row.id)
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Active upstreams by id, and the rules in their order."""
+    """Active upstreams by id, the rules in their order, and the policies."""
 
     upstreams: dict[int, Upstream]
     rules: tuple[Rule, ...]
+    policies: tuple[Policy, ...] = ()
 
 
 _OFF = Known({}, ())
@@ -66,7 +72,8 @@ class Sources:
             for upstream, sealed in rows
             if upstream.active
         }
-        return Known(active, tuple(rule(row) for row in await mirror.rules(self._db)))
+        policies = tuple(policy(row) for row in await mirror.policies(self._db))
+        return Known(active, tuple(rule(row) for row in await mirror.rules(self._db)), policies)
 
     async def candidates(self, type_: RepoType, name: str) -> Sequence[Rule]:
         """Where to look for a repo that is not here: in this order, up to a rule that denies it."""
@@ -86,6 +93,10 @@ class Sources:
         if found is not None and found.mode is not Mode.DENY and found.upstream_id not in known.upstreams:
             return None
         return found
+
+    async def policies(self, repo: Repo) -> Sequence[Policy]:
+        """Those for a mirrored repo, by the name that it has here."""
+        return [each for each in (await self.known()).policies if each.is_for(repo.ref.type, repo.ref.full)]
 
     async def hub(self, upstream_id: int | None) -> UpstreamHub | None:
         """An active upstream, to be asked; None where it is not."""

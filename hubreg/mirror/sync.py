@@ -33,6 +33,7 @@ from hubreg.formats.hubreading import Info
 from hubreg.formats.listing import Listing
 from hubreg.identity.access import Access, absent
 from hubreg.mirror import binding
+from hubreg.mirror.policy import Subject
 from hubreg.mirror.rights import Rights
 from hubreg.mirror.rules import Mode, Rule
 from hubreg.mirror.sources import Sources
@@ -255,6 +256,8 @@ class Mirror:
                 return await self._gone(repo, name, last, error)
             if said.sha is None:
                 raise RevisionNotFound(f"Invalid rev id: {name}")
+            if last is not None and said.sha != last.commit and await self._is_young(repo, said):
+                return await self._stay(repo, name, last)
             return await self._keep_name(repo, name, said, said.sha)
 
         return await self.turns.once(f"name:{repo.id}:{name}", look, ask)
@@ -270,6 +273,17 @@ class Mirror:
                 f"Invalid rev id: {name}", hint="The repo is not there any more."
             ) from error
         return Name(last.commit, self.clock(), last.pinned)
+
+    async def _is_young(self, repo: Repo, said: Info) -> bool:
+        """Whether what a name moved to is not yet as old as a policy wants it."""
+        wanted = [each.number for each in await self.sources.policies(repo) if each.subject is Subject.AGE]
+        return bool(wanted) and self.clock() - (said.modified_at or self.clock()) < max(wanted) * 1000
+
+    async def _stay(self, repo: Repo, name: str, last: Name) -> Name:
+        """The name means what it meant, for another while."""
+        async with self.db.write() as tx:
+            await mirror.put_name(tx, repo.id, name, last.commit)
+            return Name(last.commit, tx.now, last.pinned)
 
     async def _keep_name(self, repo: Repo, name: str, said: Info, commit: CommitId) -> Name:
         async with self.db.write() as tx:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from hubreg.errors import AccountNotFound, Invalid, NotFound, RepoNotFound
 from hubreg.formats import names
 from hubreg.identity.sealing import Sealing
-from hubreg.mirror import rights, sources
+from hubreg.mirror import policy, rights, sources
+from hubreg.mirror.policy import Policy, Subject, Verdict
 from hubreg.mirror.rules import TTL, Mode, Rule, check_pattern
-from hubreg.model import Actor, RepoType
+from hubreg.model import Actor, CommitId, RepoType
 from hubreg.store import accounts, log, mirror, repos
 from hubreg.store.db import Database, Reader
-from hubreg.store.mirror import RuleRow, Totals, Upstream
+from hubreg.store.mirror import PolicyRow, RuleRow, Totals, Upstream
 from hubreg.store.repos import Repo
 
 CONFIGURED = "hub"  # what the setting `upstream` is called
@@ -135,6 +136,46 @@ class Upstreams:
         rules = [sources.rule(row) for row in await mirror.rules(self.db)]
         return [rule for rule in rules if rule.mode is Mode.DENY]
 
+    # policies
+
+    async def require(
+        self, actor: Actor, patterns: Sequence[str], subject: Subject, values: Sequence[str], verdict: Verdict
+    ) -> list[Policy]:
+        """Have snapshots of these repos be so before they are handed out. Raises `Invalid`."""
+        wanted = [policy.checked(pattern, subject, verdict, values) for pattern in patterns]
+        async with self.db.write() as tx:
+            made = [replace(each, id=await mirror.add_policy(tx, _policy_row(each))) for each in wanted]
+            await log.append(
+                tx, actor, "mirror:policy:add", "", patterns=list(patterns), requires=subject.value,
+                values=list(values), verdict=verdict.value,
+            )  # fmt: skip
+        return made
+
+    async def policies(self) -> list[Policy]:
+        return [sources.policy(row) for row in await mirror.policies(self.db)]
+
+    async def drop(self, actor: Actor, policy_id: int) -> None:
+        async with self.db.write() as tx:
+            if not await mirror.delete_policy(tx, policy_id):
+                raise NotFound(f"There is no policy {policy_id}.")
+            await log.append(tx, actor, "mirror:policy:remove", str(policy_id))
+
+    async def release(self, actor: Actor, type_: RepoType, name: str, revision: str) -> tuple[Repo, CommitId]:
+        """Let a commit out of quarantine: by its id, or the one that a name is here at."""
+        async with self.db.write() as tx:
+            repo = await _repo(tx, type_, name)
+            if names.is_commit_id(revision) and await mirror.has_commit(
+                tx, repo.id, CommitId(revision.lower())
+            ):
+                commit = CommitId(revision.lower())
+            elif (known := await mirror.find_name(tx, repo.id, revision)) is not None:
+                commit = known.commit
+            else:
+                raise NotFound(f"{revision} of {repo.ref.full} has not been asked for yet.")
+            await mirror.let_out(tx, repo.id, commit)
+            await log.append(tx, actor, "mirror:commit:release", str(repo.ref), commit=commit)
+            return repo, commit
+
     async def totals(self) -> Totals:
         return await mirror.totals(self.db)
 
@@ -172,6 +213,10 @@ class Upstreams:
             else:
                 await mirror.unlink_token(tx, there.id, user_id)
             await log.append(tx, actor, "mirror:token:link", user, upstream=upstream, linked=bool(token))
+
+
+def _policy_row(made: Policy) -> PolicyRow:
+    return PolicyRow(0, made.pattern, made.subject.value, made.verdict.value, " ".join(made.values))
 
 
 # Where huggingface.co sends for bytes: by suffix, for the names have changed every year (HUB 1.1).

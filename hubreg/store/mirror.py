@@ -140,6 +140,61 @@ async def delete_rule(tx: Tx, rule_id: int) -> bool:
     return await tx.run("DELETE FROM mirror_rules WHERE id = ?", rule_id) == 1
 
 
+# policies
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A policy as it is kept: `mirror.policy` says what it means."""
+
+    id: int
+    pattern: str
+    subject: str
+    verdict: str
+    values: str
+
+
+async def policies(reader: Reader) -> list[PolicyRow]:
+    rows = await reader.all("SELECT id, pattern, subject, verdict, vals FROM mirror_policies ORDER BY id")
+    return [PolicyRow(*row) for row in rows]
+
+
+async def add_policy(tx: Tx, policy: PolicyRow) -> int:
+    """Its id."""
+    made = await tx.one(
+        "INSERT INTO mirror_policies (pattern, subject, verdict, vals) VALUES (?, ?, ?, ?) RETURNING id",
+        policy.pattern, policy.subject, policy.verdict, policy.values,
+    )  # fmt: skip
+    return int(made[0]) if made else 0
+
+
+async def delete_policy(tx: Tx, policy_id: int) -> bool:
+    return await tx.run("DELETE FROM mirror_policies WHERE id = ?", policy_id) == 1
+
+
+async def let_out(tx: Tx, repo_id: int, commit: CommitId) -> None:
+    """Let a commit out of quarantine."""
+    await tx.run(
+        "INSERT INTO mirror_releases (repo_id, commit_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        repo_id, commit, tx.now,
+    )  # fmt: skip
+
+
+async def is_released(reader: Reader, repo_id: int, commit: CommitId) -> bool:
+    row = await reader.one(
+        "SELECT 1 FROM mirror_releases WHERE repo_id = ? AND commit_id = ?", repo_id, commit
+    )
+    return row is not None
+
+
+async def listed_commits(reader: Reader, repo_id: int) -> list[CommitId]:
+    """The commits of a mirrored repo whose listings are here."""
+    return [
+        row[0]
+        for row in await reader.all("SELECT id FROM commits WHERE repo_id = ? ORDER BY at, id", repo_id)
+    ]
+
+
 # repos
 
 

@@ -57,7 +57,7 @@ class XetDedup:
         found: list[Held] = []
         chunks = 0
         for hash_ in [xorb, *await xet.neighbours(self.db, xorb, _MOST_XORBS - 1)]:
-            held = await self.xorbs.find(hash_)
+            held = await self.xorbs.intact(hash_)  # or clients would build upon what is lost
             if held is None or (hash_ != xorb and len(held.index) == 1):
                 continue
             chunks += len(held.index)
@@ -69,5 +69,7 @@ class XetDedup:
             async with self.db.write() as tx:
                 gone = set(stale) - await xet.offer(tx, stale)
             found = [held for held in found if held.hash not in gone]
+        if not found:
+            raise NotFound("No xorb is known to have this chunk.")
         listed = [(hash_bytes(held.hash), held.index) for held in found]
         return await self.xorbs.in_thread(render_dedup_shard, listed, self.key, now, now + _SECONDS)

@@ -434,6 +434,8 @@ async def test_a_xorb_whose_bytes_are_gone_may_be_sent_again(hub: Hub, damage: s
         else:
             path.write_bytes(path.read_bytes()[:-1])
     assert not any([await hub.app.xet.uploads.holds(xorb.name) for xorb in sent.xorbs])
+    with pytest.raises(NotFound):
+        await hub.app.xet.dedup.near(XetHash(Xorb((cut(CONTENT)[0],)).name))
     for target in (repo, other):  # known to one, new to the other
         with pytest.raises(Invalid, match="not here"):
             await (await client(hub, target)).shard(sent.shard)

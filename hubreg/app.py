@@ -101,7 +101,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
         commits = Commits(db, access, blobs, snapshots, config)
         repos = Repos(db, access, blobs, commits, mirror)
         history = History(db, access, snapshots, mirror)
-        packing = Packing(db, blobs)
+        packing, uses = Packing(db, blobs), Uses(db)
         made = App(
             config=config,
             clock=clock,
@@ -114,7 +114,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             links=links,
             mirror=mirror,
             upstreams=Upstreams(db, sealing),
-            arriving=Contents(mirror, Flights(layout, plain), transport, plain, Uses(db)),
+            arriving=Contents(mirror, Flights(layout, plain), transport, plain, uses),
             repos=repos,
             snapshots=snapshots,
             content=Content(repos, snapshots, mirror),
@@ -123,7 +123,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
             history=history,
             uploads=Uploads(db, access, blobs, links, clock, config),
             discussions=Discussions(db, access, commits, snapshots, history),
-            xet=_xet(db, access, links, xorbs, clock, config, secret, await upkeep.xet_epoch(db)),
+            xet=_xet(db, access, links, xorbs, clock, config, secret, await upkeep.xet_epoch(db), uses),
             git=Git(db, access, packing),
             pushes=Pushes(db, access, packing, commits, layout),
         )
@@ -149,12 +149,13 @@ def _xet(
     config: Config,
     secret: bytes,
     epoch: int,
+    uses: Uses,
 ) -> Xet:
     return Xet(
         db,
         XetTokens(db, access, links, epoch),
         XetUploads(db, access, xorbs, clock, config),
-        Reconstructions(db, xorbs, links),
+        Reconstructions(db, xorbs, links, uses),
         XetDedup(db, xorbs, clock, hmac.digest(secret, b"hubreg-xet-dedup-1", "sha256")),
     )
 

@@ -21,6 +21,7 @@ from hubreg.errors import EntryNotFound, Invalid, LinkRefused, RangeUnsatisfiabl
 from hubreg.formats.terms import Span, Terms, merged
 from hubreg.hub.xet_tokens import Holder
 from hubreg.identity.links import Links
+from hubreg.mirror.uses import Uses
 from hubreg.model import XetHash
 from hubreg.store import objects, xet
 from hubreg.store.db import Database
@@ -71,6 +72,7 @@ class Reconstructions:
     db: Database
     xorbs: Xorbs
     links: Links
+    uses: Uses
     _many: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ANSWERS), init=False)
 
     async def of(
@@ -95,7 +97,9 @@ class Reconstructions:
         ranges: int = MANY,
     ) -> T:
         """What `render` makes of what `of` finds: it may be called in a thread."""
-        terms = Terms((await self.file(holder, hash_)).terms)
+        file = await self.file(holder, hash_)
+        self.uses.use(file.sha256, whole=part is None or part[0] == 0)
+        terms = Terms(file.terms)
         start, end = (0, terms.size) if part is None else part
         if part is not None and start >= terms.size:
             raise RangeUnsatisfiable(

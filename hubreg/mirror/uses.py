@@ -18,13 +18,16 @@ class Uses:
         self._counts: dict[Sha256, int] = {}
 
     def use(self, sha256: Sha256, *, whole: bool) -> None:
-        """A content, or a part of it, is sent. `whole`: from its beginning, which counts as once."""
+        """
+        A content, or a part of it, is sent; it need not be the mirror's. `whole`: from its beginning, which counts as
+        once.
+        """
         self._counts[sha256] = self._counts.get(sha256, 0) + whole
 
     async def save(self) -> None:
         counts, self._counts = self._counts, {}
-        if not counts:
-            return
+        if not counts or not await mirror.blobs(self._db, list(counts)):
+            return  # nothing of it is the mirror's
         try:
             async with self._db.write() as tx:
                 await mirror.use_blobs(tx, counts)

@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import sqlite3
 import time
+from contextlib import suppress
 
 import pytest
 
 from hubreg.errors import Damaged
+from hubreg.hub.xet_tokens import Holder
 from hubreg.identity.accounts import SYSTEM
-from hubreg.model import RepoType, Sha256
+from hubreg.model import ANONYMOUS, RepoType, Sha256, XetHash
 from hubreg.ops.eviction import Evicted, Eviction, housekeeping
 from hubreg.store import mirror, objects
 from tests.fakehub import Repo, lfs
@@ -95,6 +97,27 @@ async def test_uses_that_could_not_be_written_are_kept(full: Mirrored) -> None:
     uses.use(named(OLD), whole=True)
     await uses.save()
     assert (await mirror.totals(full.app.db)).hits == 2
+
+
+async def test_what_is_not_the_mirrors_is_not_written(full: Mirrored) -> None:
+    """Uses of hosted files, which Xet tells of too, are no reason for a write."""
+    version = full.app.db.version()
+    full.app.arriving.uses.use(named(b"hosted"), whole=True)
+    await full.app.arriving.uses.save()
+    assert full.app.db.version() == version
+
+
+async def test_what_xet_puts_together_is_used(full: Mirrored) -> None:
+    """Whoever asks for the terms of a file is about to read it."""
+    hash_ = XetHash("a" * 64)
+    async with full.app.db.write() as tx:
+        await tx.run("INSERT INTO xet_files VALUES (?, ?, 0, x'', 0)", hash_, named(OLD))
+    repo = await full.app.repos.find(ANONYMOUS, RepoType.MODEL, NAME)
+    holder = Holder(ANONYMOUS, repo, write=False)
+    with suppress(Exception):  # of a file without terms; that it was asked for is enough
+        await full.app.xet.reconstructions.of(holder, hash_)
+    await full.app.arriving.uses.save()
+    assert (await mirror.totals(full.app.db)).hits == 1
 
 
 async def test_the_least_lately_used_goes_and_comes_back(full: Mirrored) -> None:

@@ -19,6 +19,8 @@ from hubreg.store.repos import Repo
 from tests.hub.conftest import Hub, add, lines
 from tests.hub.test_pushes import commands, packed, send
 from tests.hub.test_uploads import BASE, BIG, SMALL, Href, asking, put_part, sha
+from tests.hub.test_xet import Client
+from tests.xet_client import package, some
 
 pytestmark = pytest.mark.anyio
 
@@ -212,10 +214,12 @@ async def test_a_push_ends_where_the_right_to_it_ended(hub: Hub) -> None:
 async def test_a_shard_ends_where_the_right_to_it_ended(hub: Hub) -> None:
     """Files that were checked for a repo in which their sender has no right any more are not held by it."""
     repo, bob = await shared(hub)
+    sender, sent = Client(hub.app.xet, Holder(bob, repo, write=True)), package(some(300_000))
+    await sender.xorbs(sent.xorbs)
     await becomes_private(hub, repo)
     await leaves(hub, repo)
     with pytest.raises(RepoNotFound):
-        await hub.app.xet.uploads._publish(Holder(bob, repo, write=True), [], {})
+        await sender.shard(sent.shard)
     assert await objects.large(hub.app.db, repo.id, "", 10) == []
 
 

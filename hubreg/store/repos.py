@@ -122,7 +122,7 @@ async def rename(tx: Tx, repo: Repo, namespace_id: int, name: str, key: str) -> 
 
 _OWNED = (
     "repo_names repo_tags refs commits last_commits lfs_objects discussions discussion_events"
-    " mirror_names mirror_commits mirror_entries mirror_rights".split()
+    " mirror_names mirror_commits mirror_entries mirror_rights mirror_releases".split()
 )
 
 

@@ -9,7 +9,7 @@ CREATE TABLE mirror_policies (
 );
 
 CREATE TABLE mirror_releases (           -- commits that were let out of quarantine
-    repo_id   INT NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
+    repo_id   INT NOT NULL REFERENCES repos (id),
     commit_id TEXT NOT NULL,
     at        INT NOT NULL,
     PRIMARY KEY (repo_id, commit_id)

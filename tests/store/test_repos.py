@@ -180,6 +180,7 @@ async def fill(tx: Tx, repo: Repo) -> None:
     await mirror.put_commit(tx, repo.id, A)
     await mirror.put_entry(tx, repo.id, A, "config.json", "")
     await mirror.put_right(tx, repo.id, "anybody", allowed=True)
+    await mirror.let_out(tx, repo.id, A)
 
 
 async def rows(db: Database, repo_id: int) -> dict[str, int]:

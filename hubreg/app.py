@@ -35,11 +35,11 @@ from hubreg.identity.credentials import Credentials
 from hubreg.identity.links import Links
 from hubreg.identity.sealing import Sealing
 from hubreg.mirror.contents import Contents
+from hubreg.mirror.distant import Distant
 from hubreg.mirror.flights import Flights
 from hubreg.mirror.rights import Rights
 from hubreg.mirror.sources import Sources
 from hubreg.mirror.sync import Mirror
-from hubreg.mirror.transport import Transport
 from hubreg.mirror.turns import Turns
 from hubreg.mirror.upstream import Calls
 from hubreg.mirror.upstreams import Upstreams
@@ -90,7 +90,7 @@ async def build(config: Config, clock: Clock = wall) -> AsyncIterator[App]:
     await db.open()
     plain, xorbs = LocalBlobs(layout), Xorbs(layout, db)
     blobs = XetBlobs(plain, xorbs, db)
-    transport = Transport()
+    transport = Distant()
     try:
         secret = layout.read_secret()
         admitted, sealing = Admitted(clock), Sealing(secret)

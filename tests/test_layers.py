@@ -54,6 +54,7 @@ LATE = {
     ("hubreg.server.supervisor", "uvloop"),  # does not exist on every platform
     ("hubreg.cli.serve", "hubreg.cli.serving.run"),  # other commands start three times as fast without it
     ("hubreg.cli.upkeep", "hubreg.ops.upkeep.Upkeep"),  # the same
+    ("hubreg.mirror.distant", "hubreg.mirror.transport.Transport"),  # servers that mirror nothing do without
     ("hubreg.cli.pull", "hubreg.cli.pulling.Asked"),  # the same
     ("hubreg.cli.pull", "hubreg.cli.pulling.run"),  # the same
     ("hubreg.cli.policies", "hubreg.cli.checking.run"),  # the same

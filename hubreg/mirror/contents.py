@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hubreg.errors import UpstreamFailed
+from hubreg.mirror.distant import Distant
 from hubreg.mirror.fetching import Wanted
 from hubreg.mirror.flights import Flight, Flights
 from hubreg.mirror.sync import Mirror
-from hubreg.mirror.transport import Body, Transport
 from hubreg.mirror.uses import Uses
 from hubreg.model import CommitId, Entry, RepoType, Sha256
 from hubreg.store import mirror as rows
 from hubreg.store.blobs import Content
 from hubreg.store.local import LocalBlobs
 from hubreg.store.repos import Repo
+
+if TYPE_CHECKING:
+    from hubreg.mirror.transport import Body, Transport
 
 
 def wanted(entry: Entry) -> Wanted:
@@ -74,7 +78,7 @@ class Place:
 class Contents:
     mirror: Mirror
     flights: Flights
-    transport: Transport
+    transport: Distant | Transport
     blobs: LocalBlobs
     uses: Uses
 

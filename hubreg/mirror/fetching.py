@@ -17,15 +17,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hubreg.errors import StorageFull, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
 from hubreg.formats.gitobjects import BlobHash
 from hubreg.mirror.growing import SEGMENT, Growing
-from hubreg.mirror.transport import Body
 from hubreg.model import Oid, Sha256
 from hubreg.store.blobs import Content
 from hubreg.store.threads import run_in
+
+if TYPE_CHECKING:
+    from hubreg.mirror.transport import Body
 
 CONNECTIONS = 4  # of a large file: CDNs limit what one gets
 _LARGE = 64 << 20

@@ -60,6 +60,9 @@ async def waits(reader: Reader, config: Config) -> bool:
 def step_back() -> None:
     """From now on this process runs when nothing else wants to, and so do its reads where the disk's scheduler can."""
     os.nice(19)
+    with suppress(OSError):
+        # This process has a session of its own, and Linux shares the processor out among sessions first.
+        Path("/proc/self/autogroup").write_text("19")
     if hasattr(os, "sched_setscheduler"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -99,7 +99,9 @@ def test_killed_at_every_step(case: str, base: Path, room: Path) -> None:
 
 def test_killed_at_any_moment(base: Path, room: Path) -> None:
     """Also inside a system call, or of SQLite's: a process that does everything by turns is killed from outside."""
-    for corpse in kill("busy", base, room, 8):
+    corpses = kill("busy", base, room, 8)
+    assert len(corpses) == 8
+    for corpse in corpses:
         revive(corpse)
 
 

@@ -186,6 +186,7 @@ async def test_a_xorb_through_a_power_cut(layout: Layout) -> None:
     """Behind any step, in every state that the disk may be in then."""
     disk = Recorder()
     kept = await send(layout, disk)
+    assert kept, "nothing was sent"
     for at in range(len(disk.steps) + 1):
         told = {step.what for step in disk.steps[:at] if isinstance(step, Told)}
         for state in crashes(disk.steps[:at]):

@@ -154,4 +154,4 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         value, _ = parse(text)
     except Invalid:
         return
-    json.dumps(value, allow_nan=False).encode()
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
